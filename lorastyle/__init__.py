@@ -1,0 +1,66 @@
+"""Teach an image model a style, a character or an object with LoRA adapters, and draw with them.
+
+    import lorastyle
+
+    base = lorastyle.load_base("pocket")
+    data = lorastyle.Dataset.from_folder("sample_data/ink")
+    run = lorastyle.train(base, data, lorastyle.Recipe(purpose="style"), out="runs/ink")
+    images = lorastyle.generate(base, ["a cat face, ink style"], adapters={run.adapter: 1.0}, seed=0)
+
+Names are loaded when they are first used, so that importing the package stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lorastyle.errors import BadFile, BadInput, Diverged, Interrupted, LorastyleError, Unsupported
+
+if TYPE_CHECKING:
+    from lorastyle.adapters.file import Adapter, load as load_adapter
+    from lorastyle.bases.base import Base
+    from lorastyle.bases.load import load_base
+    from lorastyle.data.dataset import Dataset
+    from lorastyle.generation.generate import generate
+    from lorastyle.recipe import Recipe
+    from lorastyle.training.trainer import train
+
+__all__ = [
+    "Adapter",
+    "BadFile",
+    "BadInput",
+    "Base",
+    "Dataset",
+    "Diverged",
+    "Interrupted",
+    "LorastyleError",
+    "Recipe",
+    "Unsupported",
+    "generate",
+    "load_adapter",
+    "load_base",
+    "train",
+]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adapter": "lorastyle.adapters.file:Adapter",
+    "Base": "lorastyle.bases.base:Base",
+    "Dataset": "lorastyle.data.dataset:Dataset",
+    "Recipe": "lorastyle.recipe:Recipe",
+    "generate": "lorastyle.generation.generate:generate",
+    "load_adapter": "lorastyle.adapters.file:load",
+    "load_base": "lorastyle.bases.load:load_base",
+    "train": "lorastyle.training.trainer:train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = globals()[name] = getattr(import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,111 @@
+"""The routed layer: a frozen layer of the base and the adapters stacked on it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorastyle.adapters.kinds import Factors, Kind, Shape
+from lorastyle.adapters.routing import Router
+from lorastyle.errors import LorastyleError
+
+
+class Stack(nn.Module):
+    """The factors of the members of one kind and rank in one layer: parameters [members, ...], always float32.
+
+    slots: where routings find the members. scales: the `s` of each member.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__()
+        self.kind = kind
+        self.slots: tuple[int, ...] = ()
+        self.scales: tuple[float, ...] = ()
+
+    def add(self, slot: int, scale: float, factors: Factors) -> None:
+        """Put a member with these factors after the others."""
+        for name in self.kind.tensors:
+            new = factors[name].detach().to(torch.float32)[None]
+            old = self._parameters.get(name)
+            self._replace(name, new.clone() if old is None else torch.cat([old.detach(), new.to(old.device)]))
+        self.slots, self.scales = (*self.slots, slot), (*self.scales, scale)
+
+    def remove(self, slot: int) -> None:
+        """Take a member out; the others keep their slots."""
+        kept = [place for place, held in enumerate(self.slots) if held != slot]
+        for name in self.kind.tensors:
+            self._replace(name, getattr(self, name).detach()[kept])
+        self.slots, self.scales = tuple(self.slots[at] for at in kept), tuple(self.scales[at] for at in kept)
+
+    def member(self, slot: int) -> dict[str, Tensor]:
+        """A copy of one member's factors."""
+        place = self.slots.index(slot)
+        return {name: getattr(self, name).detach()[place].clone() for name in self.kind.tensors}
+
+    def _replace(self, name: str, factors: Tensor) -> None:
+        self.register_parameter(name, nn.Parameter(factors))
+
+
+class RoutedLayer(nn.Module):
+    """y = W x + sum of w d(x, W x): stands in the place of the base's layer and follows the router.
+
+    Attributes that it does not have itself are the base layer's.
+    """
+
+    def __init__(self, name: str, base: nn.Module, router: Router) -> None:
+        super().__init__()
+        self.name, self.router, self.shape = name, router, Shape.of(name, base)
+        self.base = base
+        self.stacks = nn.ModuleDict()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base"), name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [batch, ...] to y [batch, ...]; bitwise the base's own where no adapter of this layer is routed.
+
+        Raises LorastyleError where the batch is not the routing's.
+        """
+        output = self.base(x)
+        routing = self.router.routing
+        if routing is None:
+            return output
+        if len(x) != routing.batch:
+            what = f"a batch of {len(x)} came to {self.name}, but the routing is for {routing.batch} rows"
+            raise LorastyleError(what)
+        routed = [
+            (stack, part)
+            for stack in self.stacks.values()
+            for part in routing.parts(stack.slots, stack.scales, x.device)
+        ]
+        y = output.clone() if any(stack.kind.reads_output for stack, _ in routed) else output
+        for stack, part in routed:
+            y = stack.kind.add(y, x, output, stack, part, self.shape)
+        return y
+
+    def add(self, kind: Kind, slot: int, scale: float, factors: Factors) -> None:
+        """Add a member to the stack of its kind and rank."""
+        key = f"{kind.name}_{kind.rank(factors)}"
+        if key not in self.stacks:
+            self.stacks[key] = Stack(kind)
+        self.stacks[key].add(slot, scale, factors)
+
+    def remove(self, slot: int) -> None:
+        """Take a member out; a stack without members goes."""
+        for key, stack in list(self.stacks.items()):
+            if slot in stack.slots:
+                stack.remove(slot)
+            if not stack.slots:
+                del self.stacks[key]
+
+    def member(self, slot: int) -> dict[str, Tensor]:
+        """A copy of one member's factors; empty where it has none in this layer."""
+        return next((stack.member(slot) for stack in self.stack_list if slot in stack.slots), {})
+
+    @property
+    def stack_list(self) -> Iterable[Stack]:
+        return self.stacks.values()

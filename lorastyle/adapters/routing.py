@@ -1,0 +1,165 @@
+"""Which row of a batch uses which adapters, and how strongly: the `w` of the one equation."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Self
+
+import torch
+from torch import Tensor
+
+UNUSED = -1  # the index of a place that no adapter fills
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of a batch that use members of one stack, each row one member.
+
+    The rows fall into `blocks` consecutive blocks of equal length, all rows of a block using the same member: a solo
+    run is one block, a cohort one block for each member, and serving may come down to one block for each row.
+
+    rows: which rows of the batch, [rows]; None for all of them in order.
+    members: the member of each block, [blocks]; None where the blocks are the stack's members in order.
+    gain: weight times scale of each row, [rows]; None where it is 1 for all.
+    """
+
+    rows: slice | Tensor | None
+    blocks: int
+    members: Tensor | None
+    gain: Tensor | None
+
+    def take(self, batch: Tensor) -> Tensor:
+        """The rows [rows, ...] of a batch [batch, ...]: a view where they are neighbours, else a copy."""
+        return batch if self.rows is None else batch[self.rows]
+
+    def put(self, rows: Tensor, batch: Tensor) -> None:
+        """Write back into the batch what `take` copied, if it did."""
+        if isinstance(self.rows, Tensor):
+            batch[self.rows] = rows
+
+    def spread(self, rows: Tensor, like: Tensor) -> Tensor:
+        """A batch as large as `like` with these rows [rows, ...], and zeros elsewhere."""
+        if self.rows is None:
+            return rows
+        batch = torch.zeros_like(like)
+        batch[self.rows] = rows
+        return batch
+
+    def pick(self, factors: Tensor, dtype: torch.dtype) -> Tensor:
+        """The factors of each block [blocks, ...] from those of all members [members, ...]."""
+        return (factors if self.members is None else factors[self.members]).to(dtype)
+
+    def unpick(self, gradients: Tensor, like: Tensor) -> Tensor:
+        """The gradients of all members [members, ...] from those of the blocks [blocks, ...]."""
+        gradients = gradients.to(like.dtype)
+        if self.members is None:
+            return gradients
+        return torch.zeros_like(like).index_add_(0, self.members, gradients)
+
+    def amplify(self, rows: Tensor) -> Tensor:
+        """Multiply each row by its gain, in place; any shape that holds one row after the other."""
+        if self.gain is not None:
+            rows.view(len(self.gain), -1).mul_(self.gain[:, None])
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """Row b of a batch uses the adapters `index[b]` with the strengths `weight[b]`.
+
+    index: slots of an injection [batch, k], -1 where a place is unused. weight: [batch, k], 0 where it is unused.
+    With k = 0 every row is the base's own.
+    """
+
+    index: Tensor
+    weight: Tensor
+    _parts: dict[tuple[object, ...], list[Part]] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def base(cls, batch: int) -> Self:
+        """No adapter on any row."""
+        return cls.rows([{}] * batch)
+
+    @classmethod
+    def rows(cls, rows: Sequence[Mapping[int, float]]) -> Self:
+        """From the slots and strengths of each row. Strength 0 is the same as not being named."""
+        used = [[(slot, weight) for slot, weight in row.items() if weight] for row in rows]
+        places = max(map(len, used), default=0)
+        full = [row + [(UNUSED, 0.0)] * (places - len(row)) for row in used]
+        index = torch.tensor([[slot for slot, _ in row] for row in full], dtype=torch.long)
+        weight = torch.tensor([[weight for _, weight in row] for row in full], dtype=torch.float32)
+        return cls(index.view(len(rows), places), weight.view(len(rows), places))
+
+    @property
+    def batch(self) -> int:
+        """How many rows it is for."""
+        return self.index.shape[0]
+
+    def repeat(self, times: int) -> "Routing":
+        """The same rows `times` times one after the other, as the halves of classifier-free guidance are."""
+        return Routing(self.index.repeat(times, 1), self.weight.repeat(times, 1))
+
+    def parts(self, slots: tuple[int, ...], scales: tuple[float, ...], device: torch.device) -> list[Part]:
+        """What this routing asks of a stack whose members are at these slots and have these scales.
+
+        It is worked out once and remembered: most layers of a model have the same members. A row that names several
+        members of the stack has one of them in each part, and is in no more parts than that, so that nothing that
+        one member computes can reach a row that does not use it.
+        """
+        key = (slots, scales, device)
+        if key not in self._parts:
+            self._parts[key] = list(self._worked_out(slots, scales, device))
+        return self._parts[key]
+
+    def _worked_out(self, slots: tuple[int, ...], scales: tuple[float, ...], device: torch.device) -> Iterator[Part]:
+        places = {slot: place for place, slot in enumerate(slots)}
+        named = [
+            [(places[slot], weight * scales[places[slot]]) for slot, weight in zip(*row, strict=True) if slot in places]
+            for row in zip(self.index.tolist(), self.weight.tolist(), strict=True)
+        ]
+        for turn in range(max(map(len, named), default=0)):
+            rows = [row for row, uses in enumerate(named) if turn < len(uses)]
+            members, gains = zip(*(named[row][turn] for row in rows), strict=True)
+            yield _part(rows, members, gains, self.batch, len(slots), device)
+
+
+class Router:
+    """Holds the routing that the layers of one injection follow."""
+
+    def __init__(self) -> None:
+        self.routing: Routing | None = None
+
+    @contextmanager
+    def use(self, routing: Routing | None) -> Iterator[None]:
+        """Follow this routing inside the block; outside, and with None, every layer is the base's own.
+
+        A training step keeps it open until backward has ended: gradient checkpointing runs the forward pass again.
+        """
+        before, self.routing = self.routing, routing
+        try:
+            yield
+        finally:
+            self.routing = before
+
+
+def _part(
+    rows: list[int], members: Sequence[int], gains: Sequence[float], batch: int, size: int, device: torch.device
+) -> Part:
+    length = math.gcd(*(len(list(run)) for _, run in groupby(members)))
+    blocks = members[::length]
+    return Part(
+        rows=_rows(rows, batch, device),
+        blocks=len(blocks),
+        members=None if blocks == tuple(range(size)) else torch.tensor(blocks, device=device),
+        gain=None if set(gains) == {1.0} else torch.tensor(gains, dtype=torch.float32, device=device),
+    )
+
+
+def _rows(rows: list[int], batch: int, device: torch.device) -> slice | Tensor | None:
+    if len(rows) == batch:
+        return None
+    if rows == list(range(rows[0], rows[-1] + 1)):
+        return slice(rows[0], rows[-1] + 1)
+    return torch.tensor(rows, device=device)

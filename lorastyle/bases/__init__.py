@@ -1,0 +1,1 @@
+"""Bases: frozen image models of several families behind one interface."""

@@ -1,0 +1,188 @@
+"""A base: a frozen image model and what training and generation must know of it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorastyle.bases.family import Conditioning, Family
+from lorastyle.bases.noise import Diffusion
+from lorastyle.bases.parts import Parts
+from lorastyle.errors import BadInput
+from lorastyle.recipe import Preset, Recipe
+
+
+@dataclass(eq=False)
+class Base:
+    """A frozen base of some family; :func:`lorastyle.bases.load.load_base` makes one.
+
+    Its weights never require grad. Its parts are loaded when they are first needed, and again after `unload`.
+    """
+
+    name: str
+    family: Family
+    parts: Parts
+    _fingerprints: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    # what it is
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline made of this base's very parts."""
+        return self.family.pipeline(self.parts)
+
+    @property
+    def models(self) -> Mapping[str, nn.Module]:
+        """The models that can carry adapters, by the names they have in adapter files."""
+        return self.parts.only(self.family.adapted)
+
+    @cached_property
+    def noise(self) -> Diffusion:
+        """How latents are noised, and what is predicted."""
+        return self.family.noise(self.parts)
+
+    @cached_property
+    def architecture(self) -> str:
+        """The architecture's identifier in the terms of ModelSpec 1.0.1, such as "stable-diffusion-v1"."""
+        return self.family.architecture(self.parts)
+
+    @cached_property
+    def resolution(self) -> int:
+        """The side in pixels of the square pictures it was trained on."""
+        return self.family.resolution(self.parts)
+
+    @cached_property
+    def divisor(self) -> int:
+        """What both sides of a picture, in pixels, must be a multiple of."""
+        return self.family.divisor(self.parts)
+
+    @property
+    def guidance(self) -> float:
+        """The usual strength of classifier-free guidance."""
+        return self.family.guidance
+
+    def preset(self, purpose: str) -> Preset:
+        """What its family suggests for training a "style", a "character" or an "object"."""
+        return self.family.presets[purpose]
+
+    def scheduler(self) -> Any:
+        """A new deterministic diffusers sampler for this base."""
+        return self.family.scheduler(self.parts)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
+        """The shape of the latents of one picture of that size in pixels."""
+        return self.family.latent_shape(self.parts, width, height)
+
+    def tokens(self, text: str) -> int:
+        """Into how many tokens the text falls; a good trigger word falls into few, an unknown one into many."""
+        return self.family.tokens(self.parts, text)
+
+    # what it computes
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Latents [batch, channels, height / 8, width / 8] of pixels [batch, 3, height, width] in -1..1.
+
+        They are the mode of the autoencoder's distribution, so the same pixels give the same latents.
+        """
+        return self.family.encode_images(self.parts, pixels.to(self.device))
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Pixels [batch, 3, height, width], about -1..1, of latents as `encode_images` gives them."""
+        return self.family.decode_latents(self.parts, latents.to(self.device))
+
+    def encode_prompts(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """What `predict` needs to know of the prompts, tensors [batch, ...] by name; gradients can flow."""
+        return self.family.encode_prompts(self.parts, prompts)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]; gradients can flow."""
+        return self.family.predict(self.parts, latents, timesteps, conditioning)
+
+    # what trains on it
+
+    def target_patterns(self, recipe: Recipe) -> dict[str, list[str]]:
+        """For each trained model the patterns (each matches a whole dotted name) of the layers that get an adapter.
+
+        The text encoders are trained where the recipe gives them a learning rate. A pattern of the recipe's own
+        belongs to every model that has a layer of that name, with or without the model's own name in front.
+
+        Raises BadInput where such a pattern matches no layer.
+        """
+        trained = self.family.adapted if recipe.text_encoder_learning_rate else self.family.adapted[:1]
+        if isinstance(recipe.targets, str):
+            return {part: list(self.family.targets[recipe.targets][part]) for part in trained}
+        patterns: dict[str, list[str]] = {part: [] for part in trained}
+        for pattern in recipe.targets:
+            matched = {part: _matched(self.parts[part], part, pattern) for part in trained}
+            if not any(matched.values()):
+                what = f"{pattern!r} matches no layer of {' or '.join(trained)}"
+                raise BadInput("recipe.targets", what, "correct the pattern")
+            for part, names in matched.items():
+                patterns[part] += [re.escape(name) for name in names]
+        return {part: names for part, names in patterns.items() if names}
+
+    def checkpoint_gradients(self, on: bool) -> None:
+        """Save memory in training: keep only the inputs of each block of the denoiser, and run it again backward."""
+        for part in self.family.roles["denoiser"]:
+            model = self.parts[part]
+            model.enable_gradient_checkpointing() if on else model.disable_gradient_checkpointing()
+
+    def fingerprint(self, role: str) -> str:
+        """A hash of the weights and settings of the "denoiser", the "autoencoder" or what reads the "text".
+
+        It is computed once; ask for it before layers are put in place of others.
+        """
+        if role not in self._fingerprints:
+            digest = hashlib.blake2b(digest_size=16)
+            for part in self.family.roles[role]:
+                _add_content(digest, self.parts[part])
+            self._fingerprints[role] = digest.hexdigest()
+        return self._fingerprints[role]
+
+    # where it is
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts.device
+
+    def to(self, device: torch.device | str) -> None:
+        """Move everything to `device`."""
+        self.parts.to(torch.device(device))
+
+    def unload(self, role: str) -> None:
+        """Let the "autoencoder" or what reads the "text" go from memory until it is needed again."""
+        for part in self.family.roles[role]:
+            self.parts.drop(part)
+
+
+def _matched(model: nn.Module, part: str, pattern: str) -> list[str]:
+    """The layers of `model` that `pattern` matches, with or without the part's name in front."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return [name for name in layers if re.fullmatch(pattern, name) or re.fullmatch(pattern, f"{part}.{name}")]
+
+
+def _add_content(digest: Any, part: Any) -> None:
+    if isinstance(part, nn.Module):
+        digest.update(json.dumps(_settings(part), sort_keys=True, default=str).encode())
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    else:
+        vocabulary = {"tokens": part.get_vocab(), "longest": part.model_max_length}
+        digest.update(json.dumps(vocabulary, sort_keys=True).encode())
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    """The settings that decide what the model computes, not where it came from or how it was stored."""
+    config: Any = model.config
+    settings = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    told = ("architectures", "dtype", "torch_dtype", "transformers_version")
+    return {name: value for name, value in settings.items() if not name.startswith("_") and name not in told}

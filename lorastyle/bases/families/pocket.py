@@ -1,0 +1,66 @@
+"""pocket: the small base that ships with lorastyle, a Stable Diffusion pipeline for drawings of 128 pixels.
+
+Its UNet's configuration carries the marker ``"_lorastyle_family": "pocket"``, which tells it from Stable Diffusion.
+"""
+
+from collections.abc import Mapping
+
+from lorastyle.bases.families.sd import StableDiffusion, tiny_parts
+from lorastyle.bases.layout import MARKER, Layout
+from lorastyle.bases.parts import Parts
+from lorastyle.recipe import Preset, Suggestion
+
+COMMON = {
+    "rank": Suggestion(16, "enough for 128 pixels, and what all measurements on pocket were made with"),
+    "learning_rate": Suggestion(1e-3, "so small a base bears ten times the usual rate and learns in minutes"),
+    "batch": Suggestion(8, "steadies so high a learning rate"),
+    "min_snr": Suggestion(5.0, "what the base itself was trained with"),
+}
+SUBJECT = COMMON | {
+    "targets": Suggestion("attention+mlp", "convolutions would redraw every prompt, not only the subject"),
+    "caption_dropout": Suggestion(0.05, "the trigger word, not the empty prompt, should call up the subject"),
+    "flip": Suggestion(False, "a subject is seldom symmetric"),
+    "preservation": Suggestion(1.0, "prompts without the trigger word keep what the base draws"),
+}
+STYLE = COMMON | {
+    "targets": Suggestion("all", "line and shading sit in the convolutions of so small a UNet"),
+    "caption_dropout": Suggestion(0.1, "the style also shows without a word for it"),
+    "flip": Suggestion(True, "a style is the same mirrored, and this doubles the images"),
+}
+
+
+class Pocket(StableDiffusion):
+    """Stable Diffusion's loading and prediction with a detection and presets of its own."""
+
+    name = "pocket"
+    title = "pocket, the base that ships with lorastyle"
+    presets: Mapping[str, Preset] = {
+        "style": Preset(STYLE, 7, 150, 250, "so small a base overtrains fast: after 450 steps style and concepts fade"),
+        "character": Preset(SUBJECT, 15, 200, 400, "a character takes more looks than a style"),
+        "object": Preset(SUBJECT, 15, 200, 300, "an object has fewer details than a character"),
+    }
+    guidance = 2.0
+
+    def recognises(self, layout: Layout) -> bool:
+        return False  # only its marker tells it from Stable Diffusion
+
+    def architecture(self, parts: Parts) -> str:
+        return "lorastyle-pocket"
+
+    def tiny(self, seed: int) -> Parts:
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+        scheduler = DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            prediction_type="v_prediction",
+            rescale_betas_zero_snr=True,
+            timestep_spacing="trailing",
+            steps_offset=1,
+            clip_sample=False,
+        )
+        return tiny_parts(seed, 12, scheduler, **{MARKER: self.name})
+
+
+FAMILY = Pocket()

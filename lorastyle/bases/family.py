@@ -1,0 +1,99 @@
+"""What a model family must tell, and the families there are."""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lorastyle.bases import families as folder
+from lorastyle.bases.layout import Layout
+from lorastyle.bases.noise import Diffusion
+from lorastyle.bases.parts import Parts
+from lorastyle.recipe import Preset
+
+Conditioning = Mapping[str, Tensor]
+
+
+class Family(Protocol):
+    """Everything that is particular to one family of bases.
+
+    A family has no state: `parts` are those of the base it is asked about.
+    """
+
+    name: str
+    """As in adapter files, and in the marker of bases that look like another family's."""
+
+    title: str
+    """For people."""
+
+    roles: Mapping[str, Sequence[str]]
+    """The parts that make up the "denoiser", the "autoencoder" and what reads the "text"."""
+
+    adapted: Sequence[str]
+    """The parts that can carry adapters, by the names they have in adapter files; the denoiser first."""
+
+    targets: Mapping[str, Mapping[str, Sequence[str]]]
+    """For each preset of layers and each adapted part the patterns (regular expressions that match a whole dotted
+    name) of its layers."""
+
+    presets: Mapping[str, Preset]
+    """For each purpose what it suggests for a recipe."""
+
+    guidance: float
+    """The usual strength of classifier-free guidance."""
+
+    def recognises(self, layout: Layout) -> bool:
+        """Whether a base laid out like this, without a marker, is of this family."""
+
+    def loaders(self, layout: Layout) -> Mapping[str, Callable[[], Any]]:
+        """For each part how to load it, in fp32; loading raises BadFile where a file cannot be used."""
+
+    def tiny(self, seed: int) -> Parts:
+        """A base of the real classes with few, random weights, for tests."""
+
+    def pipeline(self, parts: Parts) -> Any:
+        """The diffusers pipeline made of these very parts."""
+
+    def architecture(self, parts: Parts) -> str:
+        """The architecture's identifier in the terms of ModelSpec 1.0.1."""
+
+    def noise(self, parts: Parts) -> Diffusion:
+        """How its latents are noised and what it predicts."""
+
+    def scheduler(self, parts: Parts) -> Any:
+        """A new deterministic diffusers sampler."""
+
+    def resolution(self, parts: Parts) -> int:
+        """The side in pixels of the square pictures it was trained on."""
+
+    def divisor(self, parts: Parts) -> int:
+        """What both sides of a picture, in pixels, must be a multiple of."""
+
+    def latent_shape(self, parts: Parts, width: int, height: int) -> tuple[int, ...]:
+        """The shape of one picture's latents, without the batch."""
+
+    def encode_images(self, parts: Parts, pixels: Tensor) -> Tensor:
+        """Pixels [batch, 3, height, width] in -1..1 to latents [batch, ...] in the scale of the denoiser."""
+
+    def decode_latents(self, parts: Parts, latents: Tensor) -> Tensor:
+        """Latents [batch, ...] to pixels [batch, 3, height, width], about -1..1."""
+
+    def encode_prompts(self, parts: Parts, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """What `predict` needs to know of the prompts, tensors [batch, ...] by name."""
+
+    def predict(self, parts: Parts, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The denoiser's prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]."""
+
+    def tokens(self, parts: Parts, text: str) -> int:
+        """Into how many tokens the text falls."""
+
+
+@functools.cache
+def families() -> dict[str, Family]:
+    """The families by name: the `FAMILY` of each file in `families/`. One more can be put in from outside."""
+    names = [f"{folder.__name__}.{found.name}" for found in pkgutil.iter_modules(folder.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    return {module.FAMILY.name: module.FAMILY for module in modules}

@@ -1,0 +1,123 @@
+"""Loading the parts of a base from its files: safetensors only, in fp32, nothing missing in silence."""
+
+import contextlib
+import importlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from lorastyle.bases.layout import Layout
+from lorastyle.errors import BadFile
+
+AGAIN = "download the base again, whole"
+
+
+def folder_loaders(layout: Layout, parts: Sequence[str]) -> dict[str, Callable[[], Any]]:
+    """For each part how to load it from a diffusers folder. Raises BadFile where a part's weights cannot be read."""
+    return {part: partial(load_from_folder, layout, part) for part in parts}
+
+
+def checkpoint_loaders(layout: Layout, parts: Sequence[str], pipeline: str) -> dict[str, Callable[[], Any]]:
+    """For each part how to load it from a single checkpoint of the diffusers class named `pipeline`."""
+    return {part: partial(load_from_checkpoint, layout.path, part, parts, pipeline) for part in parts}
+
+
+def load_from_folder(layout: Layout, part: str) -> Any:
+    """One part, as its own class loads it; raises BadFile where a file is missing, damaged or a pickle."""
+    library, name = layout.configs["model_index"].get(part, (None, None))
+    if library not in ("diffusers", "transformers"):
+        raise BadFile(str(layout.path), f"its {part} is of no class of diffusers or transformers", "use another base")
+    kind = getattr(importlib.import_module(library), str(name), None)
+    if kind is None:
+        raise BadFile(str(layout.path), f"{library} has no class {name} for its {part}", f"update {library}")
+    place = layout.path / part
+    if not place.is_dir():
+        raise BadFile(str(place), "there is no such folder", AGAIN)
+    with quiet(), _said_plainly(place, AGAIN):
+        if not issubclass(kind, nn.Module):
+            return kind.from_pretrained(place, local_files_only=True)
+        variant = layout.variant(part)
+        model, told = kind.from_pretrained(
+            place,
+            variant=variant,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if told["missing_keys"]:
+        raise _incomplete(place, sorted(told["missing_keys"]))
+    return _aligned(model)
+
+
+def load_from_checkpoint(path: Path, part: str, parts: Sequence[str], pipeline: str) -> Any:
+    """One part of a single-file checkpoint, converted by diffusers.
+
+    The file has neither configuration nor vocabulary. They come from the folder beside it that has its name without
+    the suffix, or else from the hub (and its cache on the disk).
+    """
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+
+    beside = path.with_suffix("")
+    config = str(beside) if (beside / "model_index.json").is_file() else None
+    left_out = dict.fromkeys({*parts, "safety_checker", "feature_extractor"} - {part})
+    wanted = f"make sure it is whole, and put the base's configurations (the folder without weights) at {beside}"
+    with quiet(), _said_plainly(path, AGAIN if config else wanted):
+        kind = getattr(importlib.import_module("diffusers"), pipeline)
+        try:
+            loaded = kind.from_single_file(str(path), config=config, dtype=torch.float32, **left_out)
+        except SingleFileComponentError as error:
+            raise BadFile(str(path), f"there is no {part} in it", "use a checkpoint of the whole base") from error
+    model = getattr(loaded, part)
+    if not isinstance(model, nn.Module):
+        return model
+    missing = sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta)
+    if missing:
+        raise _incomplete(path, [f"{part}.{name}" for name in missing])
+    return _aligned(model)
+
+
+def _aligned(model: nn.Module) -> nn.Module:
+    """The model with every weight in memory of its own, at an address that is a multiple of 64.
+
+    Loaded weights lie in the mapped file, at whatever address its header leaves them. The last bits of what the CPU's
+    kernels compute depend on that, so the same weights would give other results from another file.
+    """
+    for weight in itertools.chain(model.parameters(), model.buffers()):
+        if weight.data_ptr() % 64:
+            weight.data = weight.data.clone()
+    return model
+
+
+def _incomplete(place: Path, missing: Sequence[str]) -> BadFile:
+    what = f"{len(missing)} weights are missing in it, the first is {missing[0]}"
+    return BadFile(str(place), what, AGAIN)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars that diffusers and transformers draw while they load."""
+    libraries = [importlib.import_module(f"{name}.utils.logging") for name in ("diffusers", "transformers")]
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _said_plainly(place: Path, do: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise BadFile(str(place), f"this cannot be loaded ({reason[:300]})", do) from error

@@ -1,0 +1,1 @@
+"""Captioned images, ready for a base: decoded, oriented, bucketed, cached; and what was refused, and why."""

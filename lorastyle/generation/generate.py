@@ -1,0 +1,140 @@
+"""Drawing pictures from prompts with any number of adapters."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from lorastyle.adapters.file import Adapter, load
+from lorastyle.adapters.inject import Injection, inject
+from lorastyle.bases.base import Base
+from lorastyle.errors import BadInput
+from lorastyle.generation.sampling import Row, sample
+
+Strengths = Mapping[Path | str | Adapter, float]
+
+
+def generate(
+    base: Base,
+    prompts: Sequence[str],
+    adapters: Strengths | Sequence[Strengths] | None = None,
+    *,
+    negative: str = "",
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    batch: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Image.Image]:
+    """Draw one picture for each prompt; the base is afterwards as it was before.
+
+    The same seed gives the same picture for the prompt at the same place in the list, whatever the batch (to within
+    rounding: a base's own kernels may differ in the last bits between batch sizes).
+
+    Args:
+        adapters: adapter files or adapters with the strength of each; one such mapping for all prompts, or a list
+            with one for each. Strength 0 is the base itself.
+        negative: what the pictures should not show.
+        steps: of denoising. `guidance`: how closely to follow the prompt, 1 is off; by default the base's own.
+        width, height: in pixels; by default the base's own resolution.
+        batch: how many pictures are drawn at once.
+        progress: called after each step with the steps done and the steps in all.
+
+    Raises:
+        BadInput: an argument cannot be used, or an adapter was made for another family of bases.
+        BadFile: an adapter's file cannot be used.
+    """
+    if isinstance(prompts, str):
+        raise BadInput("prompts", "this is one text, not a list of prompts", "put it into a list")
+    guidance = base.guidance if guidance is None else guidance
+    most = base.noise.steps
+    _require(1 <= steps <= most, "steps", steps, f"choose 1 to {most}; 20 to 50 are usual")
+    _require(math.isfinite(guidance) and guidance >= 0, "guidance", guidance, "choose 1 (off) or more, such as 5")
+    _require(not negative or guidance > 1, "negative", "a negative prompt without guidance", "choose guidance above 1")
+    _require(batch >= 1, "batch", batch, "choose 1 or more")
+    for name, side in (("width", width), ("height", height)):
+        fits = side is None or (side > 0 and side % base.divisor == 0)
+        _require(fits, name, side, f"choose a multiple of {base.divisor}")
+    strengths = _strengths(adapters, len(prompts))
+    names = {given: f"adapter-{number}" for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)))}
+    rows = [
+        Row(prompt, negative, seed, number, {names[given]: strength for given, strength in wanted.items()})
+        for number, (prompt, wanted) in enumerate(zip(prompts, strengths, strict=True))
+    ]
+    count = _Counter(progress, steps * math.ceil(len(rows) / batch))
+    images: list[Image.Image] = []
+    with _injected(base, {name: _read(base, given) for given, name in names.items()}) as injection:
+        for start in range(0, len(rows), batch):
+            images += sample(
+                base,
+                rows[start : start + batch],
+                injection,
+                steps=steps,
+                guidance=guidance,
+                width=width,
+                height=height,
+                after_step=count,
+            )
+    return images
+
+
+def _require(holds: bool, where: str, given: object, do: str) -> None:
+    if not holds:
+        raise BadInput(where, f"{given} is not possible with this base", do)
+
+
+def _strengths(adapters: Strengths | Sequence[Strengths] | None, prompts: int) -> list[Strengths]:
+    """The strengths of the adapters for each prompt."""
+    rows = [adapters or {}] * prompts if adapters is None or isinstance(adapters, Mapping) else list(adapters)
+    if len(rows) != prompts:
+        what = f"there are {len(rows)} sets of adapters for {prompts} prompts"
+        raise BadInput("adapters", what, "give one set for each prompt, or one for all")
+    for given, strength in itertools.chain(*(row.items() for row in rows)):
+        if not math.isfinite(strength):
+            raise BadInput("adapters", f"the strength of {_called(given)} is {strength}", "give a number")
+    return rows
+
+
+def _read(base: Base, given: Path | str | Adapter) -> Adapter:
+    adapter = given if isinstance(given, Adapter) else load(Path(given))
+    if adapter.family and adapter.family != base.family.name:
+        what = f"it was made for a base of the family {adapter.family}, and {base.name} is of {base.family.name}"
+        raise BadInput(_called(given), what, "use the base it was made for")
+    return adapter
+
+
+def _called(given: Path | str | Adapter) -> str:
+    return "the adapter" if isinstance(given, Adapter) else str(given)
+
+
+@contextmanager
+def _injected(base: Base, adapters: Mapping[str, Adapter]) -> Iterator[Injection | None]:
+    """The base with these adapters; None where there are none, and then the base is not touched."""
+    if not adapters:
+        yield None
+        return
+    injection = inject(base.models, {})
+    try:
+        for name, adapter in adapters.items():
+            injection.add(name, adapter)
+        injection.to(base.device)
+        yield injection
+    finally:
+        injection.eject()
+
+
+class _Counter:
+    """Counts the steps of all batches for whoever shows progress."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, self.total)

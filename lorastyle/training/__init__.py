@@ -1,0 +1,1 @@
+"""Training: from a base, a dataset and a recipe to an adapter."""

@@ -1,0 +1,42 @@
+"""Optimizer and learning-rate schedule of a cohort."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from lorastyle.recipe import Recipe
+
+
+def learning_rate_share(step: int, recipe: Recipe) -> float:
+    """The share of the learning rate at `step`: a linear warm-up, then the schedule down to its floor."""
+    assert recipe.steps is not None, "the recipe is not resolved"
+    warm = round(recipe.warmup * recipe.steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    progress = (step - warm) / max(1, recipe.steps - warm)
+    falling = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
+    if recipe.schedule == "constant":
+        return 1.0
+    return recipe.learning_rate_floor + (1 - recipe.learning_rate_floor) * falling[recipe.schedule]
+
+
+def build_optimizer(factors: Iterable[tuple[str, str, nn.Parameter]], recipe: Recipe) -> torch.optim.Optimizer:
+    """A torch.optim optimizer over stacked factors, by the name in the recipe.
+
+    Args:
+        factors: (layer name, factor name, parameter [members, ...]). Layers of text encoders have their own learning
+            rate; "up" factors learn `lora_plus_ratio` times as fast (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
+    """
+    groups = []
+    for layer, factor, parameter in factors:
+        text = not layer.startswith(("unet.", "transformer."))
+        rate = recipe.text_encoder_learning_rate if text else recipe.learning_rate
+        groups.append({"params": [parameter], "peak": rate * (recipe.lora_plus_ratio if factor == "up" else 1.0)})
+    return getattr(torch.optim, recipe.optimizer)(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share

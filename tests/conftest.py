@@ -1,0 +1,17 @@
+"""What every test has: a cache folder of its own, no network, and a fixed number of threads."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Read when huggingface_hub and torch are first imported, so they must stand before any test module is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORASTYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
