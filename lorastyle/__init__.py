@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from lorastyle.bases.base import Base
     from lorastyle.bases.load import load_base
     from lorastyle.data.dataset import Dataset
+    from lorastyle.files import write_image
     from lorastyle.generation.generate import generate
     from lorastyle.recipe import Recipe
-    from lorastyle.training.trainer import train
+    from lorastyle.training.folder import Run
+    from lorastyle.training.trainer import Progress, train
 
 __all__ = [
     "Adapter",
@@ -33,12 +35,15 @@ __all__ = [
     "Diverged",
     "Interrupted",
     "LorastyleError",
+    "Progress",
     "Recipe",
+    "Run",
     "Unsupported",
     "generate",
     "load_adapter",
     "load_base",
     "train",
+    "write_image",
 ]
 __version__ = "0.1.0"
 
@@ -46,11 +51,14 @@ _HOMES = {
     "Adapter": "lorastyle.adapters.file:Adapter",
     "Base": "lorastyle.bases.base:Base",
     "Dataset": "lorastyle.data.dataset:Dataset",
+    "Progress": "lorastyle.training.trainer:Progress",
     "Recipe": "lorastyle.recipe:Recipe",
+    "Run": "lorastyle.training.folder:Run",
     "generate": "lorastyle.generation.generate:generate",
     "load_adapter": "lorastyle.adapters.file:load",
     "load_base": "lorastyle.bases.load:load_base",
     "train": "lorastyle.training.trainer:train",
+    "write_image": "lorastyle.files:write_image",
 }
 
 

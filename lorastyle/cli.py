@@ -10,14 +10,15 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from lorastyle.errors import BadInput, Interrupted, LorastyleError
+from lorastyle import BadInput, Interrupted, LorastyleError
 
 if TYPE_CHECKING:
-    from lorastyle import Dataset, Recipe
+    from lorastyle import Dataset, Progress, Recipe
 
 app = typer.Typer(
     help="Train art styles and characters for diffusion models.",
@@ -27,7 +28,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
-BaseName = Annotated[str, typer.Option("--base", help="pocket, a diffusers folder, a .safetensors checkpoint or a hub id.")]
+BaseName = Annotated[
+    str, typer.Option("--base", help="pocket, a diffusers folder, a .safetensors checkpoint or a hub id.")
+]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 
 
@@ -102,7 +105,6 @@ def run_training(base_name: str, data: "Dataset", recipe: "Recipe", out: Path, r
     """Train with a progress bar on stderr; returns what came of it."""
     say("Loading the base ...")
     import lorastyle
-    from lorastyle.progress import TrainingBar
 
     base = lorastyle.load_base(base_name)
     for remark in [*data.remarks(recipe.resolution or base.resolution, base.divisor), *recipe.warnings()]:
@@ -135,7 +137,6 @@ def generate(
 ) -> None:
     """Draw prompts with a base and any number of adapters."""
     import lorastyle
-    from lorastyle import files
 
     adapters = dict(strength_of(name) for name in adapter or [])
     images = lorastyle.generate(
@@ -143,7 +144,7 @@ def generate(
     )
     paths = [out / f"{seed or 0}-{number}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
-        files.write_image(path, image)
+        lorastyle.write_image(path, image)
     show({"images": [str(path) for path in paths]}, as_json)
 
 
@@ -173,8 +174,13 @@ def demo(
 
     data = Path(__file__).parents[1] / "sample_data" / "ink"
     if not data.is_dir():
-        raise BadInput("demo", "the sample data is not here", "run it in a checkout of lorastyle, or train your own images")
-    show(run_training("pocket", Dataset.open(data), Recipe.from_toml(data.parent / "demo.toml"), unused(out), False), as_json)
+        raise BadInput(
+            "demo", "the sample data is not here", "run it in a checkout of lorastyle, or train your own images"
+        )
+    show(
+        run_training("pocket", Dataset.open(data), Recipe.from_toml(data.parent / "demo.toml"), unused(out), False),
+        as_json,
+    )
 
 
 def unused(folder: Path) -> Path:
@@ -184,6 +190,43 @@ def unused(folder: Path) -> Path:
         number += 1
         free = folder.with_name(f"{folder.name}-{number}")
     return free
+
+
+class TrainingBar:
+    """A bar with step, loss, speed and time left; where stderr is no terminal, a line now and then instead."""
+
+    def __init__(self) -> None:
+        from rich import console, progress
+
+        self.console = console.Console(file=sys.stderr)
+        said = progress.TextColumn("{task.fields[said]}")
+        columns = (progress.TextColumn("training"), progress.BarColumn(), progress.MofNCompleteColumn(), said)
+        self.bar = progress.Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("training", total=None, said="")
+        self.steps, self.seconds = 0, 0.0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, step: "Progress") -> None:
+        self.steps, self.seconds = step.step, step.seconds
+        said = f"loss {step.smoothed:.4f}  {step.steps_per_second:.2f} steps/s  {clock(step.seconds_left)} left"
+        if step.held_out is not None:
+            said += f"  held-out {step.held_out:.3f} of the base's"
+        self.bar.update(self.task, total=step.steps, completed=step.step, said=said)
+        if self.bar.disable and (step.step % 20 == 0 or step.step in (1, step.steps)):
+            self.console.print(f"step {step.step}/{step.steps}  {said}", highlight=False)
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The routed layer: a frozen layer of the base and the adapters stacked on it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -34,14 +33,13 @@ class Stack(nn.Module):
     def remove(self, slot: int) -> None:
         """Take a member out; the others keep their slots."""
         kept = [place for place, held in enumerate(self.slots) if held != slot]
-        for name in self.kind.tensors:
-            self._replace(name, getattr(self, name).detach()[kept])
+        for name, factors in self.factors().items():
+            self._replace(name, factors.detach()[kept])
         self.slots, self.scales = tuple(self.slots[at] for at in kept), tuple(self.scales[at] for at in kept)
 
-    def member(self, slot: int) -> dict[str, Tensor]:
-        """A copy of one member's factors."""
-        place = self.slots.index(slot)
-        return {name: getattr(self, name).detach()[place].clone() for name in self.kind.tensors}
+    def factors(self) -> dict[str, nn.Parameter]:
+        """The factors of all members, each [members, ...], by name."""
+        return {name: self.get_parameter(name) for name in self.kind.tensors}
 
     def _replace(self, name: str, factors: Tensor) -> None:
         self.register_parameter(name, nn.Parameter(factors))
@@ -57,7 +55,7 @@ class RoutedLayer(nn.Module):
         super().__init__()
         self.name, self.router, self.shape = name, router, Shape.of(name, base)
         self.base = base
-        self.stacks = nn.ModuleDict()
+        self.stacks: dict[str, Stack] = {}
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -92,20 +90,21 @@ class RoutedLayer(nn.Module):
         key = f"{kind.name}_{kind.rank(factors)}"
         if key not in self.stacks:
             self.stacks[key] = Stack(kind)
+            self.register_module(key, self.stacks[key])
         self.stacks[key].add(slot, scale, factors)
 
     def remove(self, slot: int) -> None:
-        """Take a member out; a stack without members goes."""
+        """Take a member out, if it has factors here; a stack without members goes."""
         for key, stack in list(self.stacks.items()):
             if slot in stack.slots:
                 stack.remove(slot)
             if not stack.slots:
-                del self.stacks[key]
+                del self.stacks[key], self._modules[key]
 
     def member(self, slot: int) -> dict[str, Tensor]:
         """A copy of one member's factors; empty where it has none in this layer."""
-        return next((stack.member(slot) for stack in self.stack_list if slot in stack.slots), {})
-
-    @property
-    def stack_list(self) -> Iterable[Stack]:
-        return self.stacks.values()
+        for stack in self.stacks.values():
+            if slot in stack.slots:
+                place = stack.slots.index(slot)
+                return {name: factors.detach()[place].clone() for name, factors in stack.factors().items()}
+        return {}

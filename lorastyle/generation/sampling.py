@@ -59,7 +59,7 @@ def sample(
     guidance = base.guidance if guidance is None else guidance
     prompts, negatives = [row.prompt for row in rows], [row.negative for row in rows]
     encode = encode or base.encode_prompts
-    routing = _routing(rows, injection)
+    routing = injection.route([row.adapters for row in rows]) if injection else None
     with _routed(injection, routing):
         conditioning = encode(prompts)
         if guidance > 1:
@@ -111,12 +111,6 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     """Pixels [batch, 3, height, width] in -1..1 as RGB pictures; values beyond are the nearest colour."""
     rgb = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1)
     return [Image.fromarray(picture) for picture in rgb.to(device="cpu", dtype=torch.uint8).numpy()]
-
-
-def _routing(rows: Sequence[Row], injection: Injection | None) -> Routing | None:
-    if injection is None:
-        return None
-    return injection.route([{name: weight for name, weight in row.adapters.items() if weight} for row in rows])
 
 
 def _routed(injection: Injection | None, routing: Routing | None) -> AbstractContextManager[object]:

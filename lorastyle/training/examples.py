@@ -84,7 +84,7 @@ def encode_samples(base: Base, samples: Sequence[Sample], recipe: Recipe, cache:
             bucket=crop.bucket,
             box=crop.box,
             mirror=mirror,
-        )  # fmt: skip
+        )
         for sample, crop, mirror in jobs
     ]
 

@@ -37,4 +37,6 @@ def check_coverage(step: int, factors: Factors) -> None:
         alive[layer].append(parameter.grad is not None and bool(parameter.grad.any()))
     dead = [layer for layer, found in alive.items() if not (all(found) if step else any(found))]
     if dead:
-        raise LorastyleError(f"{len(dead)} layers get no gradient at step {step}, the first is {dead[0]}: a bug, or a frozen path")
+        raise LorastyleError(
+            f"{len(dead)} layers get no gradient at step {step}, the first is {dead[0]}: a bug, or a frozen path"
+        )

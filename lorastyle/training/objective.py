@@ -56,7 +56,7 @@ def preservation_losses(base: Base, rows: Sequence[Row], encode: Encode, router:
 
 
 def held_out_rows(examples: Sequence[Example], seed: int) -> list[Row]:
-    """Each held-out image at `STRATA` evenly spread times with fixed noise: the same rows whenever they are asked for."""
+    """Each held-out image at `STRATA` evenly spread times with fixed noise: the same rows each time."""
     rows = []
     for position, example in enumerate(examples):
         for stratum in range(STRATA):

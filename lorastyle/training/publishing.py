@@ -74,7 +74,7 @@ def described(adapter: Adapter, base: Base, recipe: Recipe, title: str) -> Adapt
     if recipe.trigger:
         spec |= {"trigger_phrase": recipe.trigger, "usage_hint": f"Write {recipe.trigger} in the prompt."}
     metadata = {f"modelspec.{name}": value for name, value in spec.items()}
-    return replace(adapter, trigger=recipe.trigger, recipe=recipe.essence(), metadata=metadata)
+    return replace(adapter, family=base.family.name, trigger=recipe.trigger, recipe=recipe.essence(), metadata=metadata)
 
 
 def publish(run: Run, studio: Studio, adapter: Adapter, data: Dataset) -> None:

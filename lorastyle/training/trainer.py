@@ -1,6 +1,6 @@
 """The trainer: one loop over the steps of a cohort on one frozen base. A solo run is a cohort of one.
 
-    run = lorastyle.train(base, lorastyle.Dataset.open("sample_data/ink"), lorastyle.Recipe(), out="runs/ink")
+run = lorastyle.train(base, lorastyle.Dataset.open("sample_data/ink"), lorastyle.Recipe(), out="runs/ink")
 """
 
 import time
@@ -63,7 +63,7 @@ def train(
 
     Args:
         recipe: open settings are filled in from the base's preset for the recipe's purpose.
-        resume: continue from the newest whole checkpoint in `out`; the result has the same bytes as a run never stopped.
+        resume: continue from the newest whole checkpoint in `out`, to the same bytes as a run never stopped.
         report: called after each step.
 
     Raises:
@@ -103,7 +103,12 @@ class Trainer:
         self.accelerator = Accelerator(log_with=list(recipe.trackers) or None, project_dir=str(run.folder))
         base.to(self.accelerator.device)
         injection.create(
-            MEMBER, kind="lora", rank=recipe.rank, alpha=recipe.alpha, rslora=recipe.rslora, key=Key(recipe.seed, MEMBER)
+            MEMBER,
+            kind="lora",
+            rank=recipe.rank,
+            alpha=recipe.alpha,
+            rslora=recipe.rslora,
+            key=Key(recipe.seed, MEMBER),
         )
         injection.to(self.accelerator.device)
         base.checkpoint_gradients(recipe.gradient_checkpointing)
@@ -212,7 +217,9 @@ class Trainer:
 
     def held_out(self, routing: Callable[[int], Routing]) -> float:
         with self.autocast():
-            return held_out_loss(self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing)
+            return held_out_loss(
+                self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing
+            )
 
     def relative_held_out(self, base_loss: float | None) -> float | None:
         """The held-out loss as a share of the base's own, at the steps where it is due."""

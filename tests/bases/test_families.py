@@ -148,9 +148,8 @@ def test_attention_is_all_of_attention_and_nothing_else(base: Base) -> None:
 
 
 def test_mlp_is_every_layer_of_the_transformer_blocks(base: Base) -> None:
-    assert targeted(base, Recipe(targets="attention+mlp")) == {
-        "unet": layers(base.models["unet"], r".*\.attentions\..*")
-    }
+    expected = layers(base.models["unet"], r".*\.attentions\..*")
+    assert targeted(base, Recipe(targets="attention+mlp")) == {"unet": expected}
 
 
 def test_all_leaves_out_only_the_ends_and_the_embedding_of_time(base: Base) -> None:

@@ -1,9 +1,11 @@
 """A tiny base of each family, and adapters for it that change what it draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from lorastyle import draws
 from lorastyle.adapters.file import Adapter
@@ -26,6 +28,12 @@ def base(family: Family) -> Base:
     return Base("tiny", family, family.tiny(0))
 
 
+def moved(factors: Mapping[str, Tensor], key: Key, layer: str) -> dict[str, Tensor]:
+    """Untrained factors change nothing; these have an `up` that is not zero."""
+    up = draws.normal(key, layer, tuple(factors["up"].shape))
+    return {**factors, "up": torch.from_numpy(up) * 0.3}
+
+
 @pytest.fixture
 def make(base: Base) -> Make:
     """Makes an adapter for every layer of the UNet and the text encoder that can have one."""
@@ -38,9 +46,7 @@ def make(base: Base) -> Make:
             adapter = injection.adapter("made")
         finally:
             injection.eject()
-        for name, factors in adapter.factors.items():
-            up = factors["up"]
-            factors["up"] = torch.from_numpy(draws.normal(Key(seed), name, tuple(up.shape))) * 0.3
-        return adapter
+        factors = {layer: moved(held, Key(seed), layer) for layer, held in adapter.factors.items()}
+        return replace(adapter, family=base.family.name, factors=factors)
 
     return make

@@ -31,10 +31,8 @@ def test_labels_are_written_beside_the_pictures(labels: dict[str, object]) -> No
 
 def test_long_labels_are_wrapped_and_stay_on_the_sheet() -> None:
     words = "an extraordinarily long label " * 6
-    short, long = (
-        comparison(pictures(), ["a", "b"], ["c"], "d"),
-        comparison(pictures(), [words] * 2, [words] * 3, words),
-    )
+    short = comparison(pictures(), ["a", "b"], ["c"], "d")
+    long = comparison(pictures(), [words] * 2, [words] * 3, words)
     assert long.height > short.height
     assert long.width == short.width
     edge = np.concatenate([np.asarray(long)[:, [0, -1]].reshape(-1, 3), np.asarray(long)[[0, -1]].reshape(-1, 3)])

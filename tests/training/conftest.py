@@ -29,7 +29,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(6):
         blocks = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(blocks).resize((128, 128), Image.Resampling.NEAREST).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"[trigger] picture, number {number}, bright, square")
+        (folder / f"{number}.txt").write_text(f"[trigger] a{number}, b, c")
     return folder
 
 

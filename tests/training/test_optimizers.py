@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from lorastyle.errors import LorastyleError
 from lorastyle.recipe import Recipe
 from lorastyle.training.gradients import check_coverage, clip, member_norms
-from lorastyle.errors import LorastyleError
 from lorastyle.training.optimizers import build_optimizer, learning_rate_share, set_learning_rate
 
 

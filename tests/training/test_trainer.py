@@ -13,7 +13,11 @@ from lorastyle.training.metrics import read_metrics
 
 
 def weights(base):
-    return {f"{part}.{name}": value.clone() for part, model in base.models.items() for name, value in model.state_dict().items()}
+    return {
+        f"{part}.{name}": value.clone()
+        for part, model in base.models.items()
+        for name, value in model.state_dict().items()
+    }
 
 
 def adapter_bytes(base, data, recipe, folder, **options):
@@ -39,9 +43,10 @@ def test_a_run_leaves_everything_it_promises(base, data, recipe, tmp_path):
 
 def test_the_card_and_the_records_speak_of_this_run(base, data, recipe, tmp_path):
     run = train(base, data, recipe, out=tmp_path / "ink")
-    assert "zorvex" in run.card.read_text() and "ink.safetensors" in run.card.read_text()
+    assert "zorvex" in run.card.read_text()
+    assert "ink.safetensors" in run.card.read_text()
     rows = [json.loads(line) for line in (run.folder / "dataset.jsonl").read_text().splitlines()]
-    assert {row["caption"] for row in rows} == {f"zorvex picture, number {n}, bright, square" for n in range(6)}
+    assert {row["caption"] for row in rows} == {f"zorvex a{n}, b, c" for n in range(6)}
     assert lorastyle.Recipe.from_toml(run.recipe).steps == 6
     for path in (run.adapter, run.card, run.recipe, run.folder / "dataset.jsonl"):
         assert str(tmp_path).encode() not in path.read_bytes()
@@ -126,7 +131,9 @@ def test_every_setting_has_its_effect(base, data, recipe, tmp_path, reference, f
 def same_factors(one, other):
     if one.factors.keys() != other.factors.keys():
         return False
-    pairs = [(one.factors[layer][name], other.factors[layer][name]) for layer in one.factors for name in one.factors[layer]]
+    pairs = [
+        (one.factors[layer][name], other.factors[layer][name]) for layer in one.factors for name in one.factors[layer]
+    ]
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
@@ -137,12 +144,15 @@ def test_interrupted_and_resumed_equals_left_alone(base, data, recipe, tmp_path,
 
     with pytest.raises(Interrupted) as caught:
         train(base, data, recipe, out=tmp_path / "run", report=interrupt)
-    assert caught.value.step == 4 and caught.value.checkpoint.is_dir()
+    assert caught.value.step == 4
+    assert caught.value.checkpoint.is_dir()
     assert adapter_bytes(base, data, recipe, tmp_path, resume=True) == reference
     assert [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"optimizer": "NAdam"}, {"optimizer": "SGD"}, {"preservation": 1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"ema": 0.9}, {"optimizer": "NAdam"}, {"optimizer": "SGD"}, {"preservation": 1.0}]
+)
 def test_resume_restores_all_of_the_state(base, data, recipe, tmp_path, settings):
     recipe = recipe.changed(settings)
     whole = adapter_bytes(base, data, recipe, tmp_path / "whole")
@@ -181,7 +191,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(base, data, recipe, tmp
     next(base.models["unet"].conv_out.parameters()).data[0] = float("nan")
     with pytest.raises(Diverged) as caught:
         train(base, data, recipe, out=tmp_path / "run")
-    assert caught.value.step == 0 and caught.value.sample.endswith(".png") and 0 <= caught.value.timestep < 1000
+    assert caught.value.step == 0
+    assert caught.value.sample.endswith(".png")
+    assert 0 <= caught.value.timestep < 1000
 
 
 def test_two_pictures_are_learnt_by_heart(base, data, recipe, tmp_path):
@@ -189,11 +201,17 @@ def test_two_pictures_are_learnt_by_heart(base, data, recipe, tmp_path):
 
     (A random UNet of a few thousand weights cannot do much; without learning the ratio is 1 to within 0.001.)
     """
-    recipe = recipe.changed({"steps": 40, "targets": "all", "learning_rate": 1e-2, "held_out": 0.34, "held_out_every": 40})
+    recipe = recipe.changed(
+        {"steps": 40, "targets": "all", "learning_rate": 1e-2, "held_out": 0.34, "held_out_every": 40}
+    )
     run = train(base, data, recipe, out=tmp_path / "run")
     rows = read_metrics(run.metrics)
     assert rows[-1]["held_out"] < 0.9
-    held = [json.loads(line)["file"] for line in (run.folder / "dataset.jsonl").read_text().splitlines() if '"held_out": true' in line]
+    held = [
+        json.loads(line)["file"]
+        for line in (run.folder / "dataset.jsonl").read_text().splitlines()
+        if '"held_out": true' in line
+    ]
     assert len(held) == 2
 
 

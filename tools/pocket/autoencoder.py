@@ -12,11 +12,9 @@ import argparse
 import math
 import time
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -61,11 +59,15 @@ def draw_pools() -> dict[str, np.ndarray]:
     taken = {concept.code for concept in known}
     others = []
     for style in (drawings.GLOSSY, drawings.FLAT):
-        free = [name for point, name in sorted(drawings.names(style).items()) if point not in taken and "-" not in point]
+        free = [
+            name for point, name in sorted(drawings.names(style).items()) if point not in taken and "-" not in point
+        ]
         others += [drawings.rasterise(drawings.svg(style, name), drawings.SIZE) for name in free[::2]]
     inked = sorted(drawings.names(drawings.INK).values())
     pool["others"] = np.stack(others)
-    pool[drawings.INK] = np.stack([drawings.rasterise(drawings.svg(drawings.INK, name), drawings.SIZE) for name in inked])
+    pool[drawings.INK] = np.stack(
+        [drawings.rasterise(drawings.svg(drawings.INK, name), drawings.SIZE) for name in inked]
+    )
     return pool
 
 
@@ -184,7 +186,10 @@ def train(steps: int, seed: int = 0) -> None:
         errors.append(psnr(squared))
         if (step + 1) % 100 == 0:
             speed = (time.perf_counter() - clock) / (step + 1 - start)
-            print(f"step {step + 1} loss {loss.item():.4f} train {np.mean(errors[-100:]):.2f} dB {speed:.3f} s/step", flush=True)
+            print(
+                f"step {step + 1} loss {loss.item():.4f} train {np.mean(errors[-100:]):.2f} dB {speed:.3f} s/step",
+                flush=True,
+            )
         if (step + 1) % 500 == 0 or step + 1 == steps:
             trees = {"model": model.state_dict(), "average": average, "optimizer": state.optimizer_state(optimizer)}
             state.save(STATE, progress={"step": step + 1}, **trees)

@@ -47,8 +47,9 @@ class Concept:
 
 
 PLURALS = frozenset(
-    "grapes cherries blueberries peanuts pancakes bacon fries popcorn butter spaghetti sushi broccoli bread garlic corn "
-    "glasses sunglasses jeans gloves socks shorts headphones scissors books swords dna soap lightning".split()
+    ("grapes", "cherries", "blueberries", "peanuts", "pancakes", "bacon", "fries", "popcorn", "butter", "spaghetti")
+    + ("sushi", "broccoli", "bread", "garlic", "corn", "glasses", "sunglasses", "jeans", "gloves", "socks", "shorts")
+    + ("headphones", "scissors", "books", "swords", "dna", "soap", "lightning")
 )
 
 

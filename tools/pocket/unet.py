@@ -12,7 +12,6 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -125,10 +124,15 @@ def embeddings() -> tuple[torch.Tensor, torch.Tensor]:
         plain = [index for index, picture in enumerate(pictures()) if picture.filtered is None]
         filtered = [index for index, picture in enumerate(pictures()) if picture.filtered]
         share = int(ROWS * 0.12)
-        chosen = np.concatenate([np.resize(generator.permutation(plain), ROWS - share), generator.permutation(filtered)[:share]])
+        chosen = np.concatenate(
+            [np.resize(generator.permutation(plain), ROWS - share), generator.permutation(filtered)[:share]]
+        )
         texts = [str(caption_of(pictures()[index], generator)) for index in chosen] + [""]
         with torch.autocast("cpu", torch.bfloat16):
-            parts = [encoder(words.tokenize(texts[i : i + 64])).last_hidden_state.bfloat16() for i in range(0, len(texts), 64)]
+            parts = [
+                encoder(words.tokenize(texts[i : i + 64])).last_hidden_state.bfloat16()
+                for i in range(0, len(texts), 64)
+            ]
         state.save(path, embeddings={"texts": torch.cat(parts), "pictures": torch.from_numpy(chosen)})
     stored = state.load(path)["embeddings"]
     return stored["pictures"], stored["texts"]

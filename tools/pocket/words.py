@@ -61,7 +61,7 @@ def build_tokenizer(folder: Path, size: int = 3000) -> None:
     )
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     tokens = alphabet + [letter + "</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
-    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
+    tokens = [*list(dict.fromkeys(tokens)), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
@@ -180,7 +180,9 @@ def loss_of(model: CLIPTextModel, readout: Readout, generator: np.random.Generat
         if head == "concept":
             right = float((scores[:, 0].argmax(-1) == classes)[classes >= 0].float().mean())
     drawn = torch.tensor([caption.concept is not None for caption in captions])
-    loss = loss + 2 * F.mse_loss(readout.drawing(states)[drawn], drawing_targets(captions)[drawn][:, None].expand(-1, 2, -1))
+    loss = loss + 2 * F.mse_loss(
+        readout.drawing(states)[drawn], drawing_targets(captions)[drawn][:, None].expand(-1, 2, -1)
+    )
     return loss + 4 * F.mse_loss(readout.word(states), fingerprints(captions)[:, None].expand(-1, 2, -1)), right
 
 

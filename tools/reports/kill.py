@@ -10,7 +10,7 @@ writing. The last line on stdout is one JSON object:
     kills               runs that were killed and then resumed to their end
     same_bytes          of these, whose adapter has the bytes of the run left alone
     torn                files and checkpoints found at a published name that were not whole, after all kills
-    inside_writes       kills that left an unpublished file or folder behind
+    inside_writes       kills that left something half written, unpublished, in the run's folder
     seed                of the random moments
 """
 
@@ -21,8 +21,8 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,6 @@ from tools.reports.whole import torn_under
 FOLDER = runs.FOLDER / "kill"
 OPTIONS = ("--trigger", "sumi", "--steps", "60", "--seed", "7", "--set", "batch=2", "--set", "checkpoint_every=5")
 POLL = 0.0005  # seconds; writes take a few milliseconds
-WRITES = 40  # an upper bound on which write of a run is waited for
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,19 @@ class Place:
     def adapter(self) -> Path:
         return self.out / "run.safetensors"
 
-    def unpublished(self) -> set[Path]:
-        """What is being written: files are made beside their place, under names that begin with a dot."""
-        return {path for path in self.entries() if path.name.startswith(".")}
+    def being_written(self) -> set[Path]:
+        """What lies unpublished in the run's folder: files are made beside their place, under names with a dot."""
+        walk = os.walk(self.out)
+        return {Path(folder, name) for folder, inner, files in walk for name in [*inner, *files] if name[0] == "."}
 
-    def entries(self) -> Iterator[Path]:
-        for folder, folders, names in os.walk(self.parent):
-            yield from (Path(folder, name) for name in [*folders, *names])
+
+@dataclass(frozen=True)
+class Expected:
+    """The run left alone: its adapter, the seconds from its first file to its end, and how many writes were seen."""
+
+    adapter: bytes
+    seconds: float
+    writes: int
 
 
 def start(place: Place, *more: str) -> subprocess.Popen[bytes]:
@@ -75,14 +80,14 @@ def start(place: Place, *more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def left_alone() -> tuple[bytes, float]:
-    """The adapter of an uninterrupted run, and the seconds from its first file to its end."""
+def left_alone() -> Expected:
     place = fresh("left-alone")
     process = start(place)
     wait_for_first_file(place, process)
     begun = time.perf_counter()
+    writes = watch_writes(place, process)
     finish(process, place)
-    return place.adapter.read_bytes(), time.perf_counter() - begun
+    return Expected(place.adapter.read_bytes(), time.perf_counter() - begun, writes)
 
 
 def fresh(name: str) -> Place:
@@ -102,27 +107,29 @@ def wait_for_first_file(place: Place, process: subprocess.Popen[bytes]) -> None:
         time.sleep(POLL)
 
 
-def wait_for_write(place: Place, process: subprocess.Popen[bytes], number: int) -> None:
-    """Return within the write of that `number`, or when the process has ended."""
+def watch_writes(place: Place, process: subprocess.Popen[bytes], most: int = sys.maxsize) -> int:
+    """Count the writes seen; return within the one of number `most`, or when the process has ended."""
     seen: set[Path] = set()
-    while len(seen) < number and process.poll() is None:
-        seen |= place.unpublished()
+    while len(seen) < most and process.poll() is None:
+        seen |= place.being_written()
         time.sleep(POLL)
+    return len(seen)
 
 
-def kill_once(place: Place, seconds: float, draw: random.Random, in_write: bool) -> bool:
+def kill_once(place: Place, expected: Expected, draw: random.Random, in_write: bool) -> bool:
     """Start a run and kill it at a random moment; False if it had ended before."""
     process = start(place)
     wait_for_first_file(place, process)
     if in_write:
-        wait_for_write(place, process, draw.randrange(1, WRITES))
+        watch_writes(place, process, most=draw.randint(1, expected.writes))
     else:
-        time.sleep(draw.uniform(0, seconds))
-    alive = process.poll() is None
-    if alive:
-        os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(draw.uniform(0, expected.seconds))
+    if process.poll() is not None:
+        finish(process, place)
+        return False
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return alive
+    return True
 
 
 @dataclass
@@ -132,16 +139,16 @@ class Count:
     torn: int = 0
     inside_writes: int = 0
 
-    def add(self, place: Place, expected: bytes) -> None:
+    def add(self, place: Place, expected: Expected) -> None:
         """Look at what the kill left, resume, and compare."""
         torn = torn_under(place.parent)
         for what in torn:
             runs.console.print(f"[red]torn: {what}")
         self.torn += len(torn)
-        self.inside_writes += bool(place.unpublished())
+        self.inside_writes += bool(place.being_written())
         finish(start(place, "--resume"), place)
         self.kills += 1
-        self.same_bytes += place.adapter.read_bytes() == expected
+        self.same_bytes += place.adapter.read_bytes() == expected.adapter
 
 
 def main() -> None:
@@ -152,10 +159,11 @@ def main() -> None:
     seed = secrets.randbelow(10_000) if options.seed is None else options.seed
     runs.console.print(f"seed of the random moments: {seed}")
     draw, count = random.Random(seed), Count()
-    expected, seconds = left_alone()
+    expected = left_alone()
+    runs.console.print(f"left alone: {expected.seconds:.0f} s, {expected.writes} writes seen")
     for number in track(range(options.kills), "killing and resuming", console=runs.console):
         place = fresh(f"kill-{number:02d}")
-        while not kill_once(place, seconds, draw, in_write=number % 2 == 1):
+        while not kill_once(place, expected, draw, in_write=number % 2 == 1):
             place = fresh(f"kill-{number:02d}")  # it had ended; the next moment is another
         count.add(place, expected)
     runs.publish(vars(count) | {"seed": seed})

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 CELL = 128
-LABEL = 30  # height of two lines
+LABEL = 54  # height of four lines
 GAP = 6
 INK, RED = (40, 40, 40), (200, 20, 20)
 
@@ -26,16 +26,20 @@ def contact_sheet(
         colour = RED if number in wrong else INK
         sheet.paste(Image.fromarray(picture), (left, top))
         draw.rectangle((left - 1, top - 1, left + CELL, top + CELL), outline=colour)
-        draw.multiline_text((left, top + CELL + 2), in_two_lines(label, font), fill=colour, font=font, spacing=1)
+        draw.multiline_text((left, top + CELL + 2), wrapped(label, font), fill=colour, font=font, spacing=1)
     return sheet
 
 
-def in_two_lines(label: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """`label` broken after the last word that fits the cell's width."""
-    words, first = label.split(), ""
-    while words and font.getlength(f"{first} {words[0]}") <= CELL:
-        first = f"{first} {words.pop(0)}".strip()
-    return f"{first}\n{' '.join(words)}"
+def wrapped(label: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """`label` broken into lines that fit the cell's width."""
+    lines = [""]
+    for word in label.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= CELL:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def save(sheet: Image.Image, path: Path) -> None:

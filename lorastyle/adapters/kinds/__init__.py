@@ -89,6 +89,9 @@ class Kind(Protocol):
     def shapes(self, shape: Shape, rank: int) -> dict[str, tuple[int, ...]]:
         """The shapes that one member's factors of that rank have in such a layer."""
 
+    def fits(self, factors: Factors) -> bool:
+        """Whether one member's factors have shapes that belong together in some layer."""
+
     def add(self, y: Tensor, x: Tensor, output: Tensor, stack: Stack, part: Part, shape: Shape) -> Tensor:
         """y + w d(x, W x) in the rows of `part`, in place where possible.
 

@@ -43,6 +43,10 @@ class Lora:
         pointwise = (1,) * len(shape.kernel)
         return {"down": (rank, shape.inputs, *shape.kernel), "up": (shape.outputs, rank, *pointwise)}
 
+    def fits(self, factors: Factors) -> bool:
+        down, up = factors["down"].shape, factors["up"].shape
+        return len(down) == len(up) in (2, 4) and down[0] == up[1] > 0 and tuple(up[2:]) == (1,) * len(up[2:])
+
     def add(self, y: Tensor, x: Tensor, output: Tensor, stack: Stack, part: Part, shape: Shape) -> Tensor:
         """Tokens [batch, ..., inputs], or maps [batch, inputs, height, width] for a convolution."""
         if shape.kernel:
