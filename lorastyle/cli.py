@@ -36,9 +36,15 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose becomes one sentence and an exit code."""
-    warnings.showwarning = lambda message, *_args, **_more: say(f"Note: {message}")
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", category=UserWarning, module="lorastyle")
+            warnings.showwarning = lambda message, *_args, **_more: say(f"Note: {message}")
+            app()
+    except KeyboardInterrupt:
+        say("Interrupted; there was nothing to save yet.")
+        sys.exit(130)
     except Interrupted as error:
         say(str(error))
         sys.exit(130)
@@ -76,9 +82,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an adapter on a folder of images."""
+    from lorastyle import Dataset
+
     named = {"purpose": purpose, "trigger": trigger, "steps": steps, "rank": rank, "seed": seed}
     chosen = recipe_from(recipe, settings or [], {name: value for name, value in named.items() if value is not None})
-    show(run_training(base, opened(data, chosen), chosen, out or Path("runs") / data.stem, resume), as_json)
+    show(run_training(base, Dataset.open(data), chosen, out or Path("runs") / data.stem, resume), as_json)
 
 
 def recipe_from(file: Path | None, settings: list[str], named: dict[str, Any]) -> "Recipe":
@@ -93,12 +101,6 @@ def recipe_from(file: Path | None, settings: list[str], named: dict[str, Any]) -
             raise BadInput("--set", f"{setting!r} has no '='", "write field=value, such as rank=8")
         changes[field.strip()] = value.strip()
     return start.changed(changes | named)
-
-
-def opened(data: Path, recipe: "Recipe") -> "Dataset":
-    from lorastyle import Dataset
-
-    return Dataset.open(data, background=recipe.background)
 
 
 def run_training(base_name: str, data: "Dataset", recipe: "Recipe", out: Path, resume: bool) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def generate(
     """Draw prompts with a base and any number of adapters."""
     import lorastyle
 
-    adapters = dict(strength_of(name) for name in adapter or [])
+    adapters: dict[Any, float] = dict(strength_of(name) for name in adapter or [])
     images = lorastyle.generate(
         lorastyle.load_base(base), prompts, adapters, negative=negative, seed=seed or 0, steps=steps, guidance=guidance
     )

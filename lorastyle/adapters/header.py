@@ -106,12 +106,12 @@ def _alpha(path: Path, configs: Mapping[str, Any], layer: str, rank: int) -> flo
     model, _, name = layer.partition(".")
     alpha = configs.get(f"{model}.lora_alpha", rank)
     patterns = configs.get(f"{model}.alpha_pattern") or {}
-    for pattern in patterns:
-        literal = _LITERAL.fullmatch(pattern)
+    for pattern, value in patterns.items() if isinstance(patterns, dict) else [(patterns, 0)]:
+        literal = _LITERAL.fullmatch(str(pattern))
         if literal is None:
             raise BadFile(str(path), f"its alpha_pattern {pattern!r} is no plain name", "export it again")
         if f".{name}".endswith(f".{literal[1]}".replace("\\", "")):
-            alpha = patterns[pattern]
+            alpha = value
             break
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < float("inf"):
         raise BadFile(str(path), f"the alpha of {layer} is {alpha!r}", "export it again with a number")

@@ -155,7 +155,7 @@ class Injection:
             (layer, name, factor)
             for layer, routed in self.layers.items()
             for stack in routed.stacks.values()
-            for name, factor in stack.factors().items()
+            for name, factor in stack.factors.items()
         ]
 
     def _member(self, name: str) -> tuple[int, Adapter]:

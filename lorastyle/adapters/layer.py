@@ -1,6 +1,6 @@
 """The routed layer: a frozen layer of the base and the adapters stacked on it."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,20 +26,21 @@ class Stack(nn.Module):
         """Put a member with these factors after the others."""
         for name in self.kind.tensors:
             new = factors[name].detach().to(torch.float32)[None]
-            old = self._parameters.get(name)
+            old = self.factors.get(name)
             self._replace(name, new.clone() if old is None else torch.cat([old.detach(), new.to(old.device)]))
         self.slots, self.scales = (*self.slots, slot), (*self.scales, scale)
 
     def remove(self, slot: int) -> None:
         """Take a member out; the others keep their slots."""
         kept = [place for place, held in enumerate(self.slots) if held != slot]
-        for name, factors in self.factors().items():
+        for name, factors in list(self.factors.items()):
             self._replace(name, factors.detach()[kept])
         self.slots, self.scales = tuple(self.slots[at] for at in kept), tuple(self.scales[at] for at in kept)
 
+    @property
     def factors(self) -> dict[str, nn.Parameter]:
         """The factors of all members, each [members, ...], by name."""
-        return {name: self.get_parameter(name) for name in self.kind.tensors}
+        return cast(dict[str, nn.Parameter], self._parameters)
 
     def _replace(self, name: str, factors: Tensor) -> None:
         self.register_parameter(name, nn.Parameter(factors))
@@ -82,7 +83,7 @@ class RoutedLayer(nn.Module):
         ]
         y = output.clone() if any(stack.kind.reads_output for stack, _ in routed) else output
         for stack, part in routed:
-            y = stack.kind.add(y, x, output, stack, part, self.shape)
+            y = stack.kind.add(y, x, output, stack.factors, part, self.shape)
         return y
 
     def add(self, kind: Kind, slot: int, scale: float, factors: Factors) -> None:
@@ -106,5 +107,5 @@ class RoutedLayer(nn.Module):
         for stack in self.stacks.values():
             if slot in stack.slots:
                 place = stack.slots.index(slot)
-                return {name: factors.detach()[place].clone() for name, factors in stack.factors().items()}
+                return {name: factors.detach()[place].clone() for name, factors in stack.factors.items()}
         return {}

@@ -90,6 +90,10 @@ class Dataset:
             raise BadInput(str(path), what, "give the zip that holds the images")
         return cls._read(ZipSource(path), background)
 
+    def on_background(self, background: str) -> "Dataset":
+        """The same pictures, read again with another colour behind transparent parts, or this dataset if it is that."""
+        return self if background == self.background else self._read(self.samples[0].source, background)
+
     @classmethod
     def _read(cls, source: Source, background: str) -> "Dataset":
         background_colour(background)

@@ -46,8 +46,16 @@ class Studio:
             Row(prompt, seed=self.recipe.seed, number=number, adapters={self.member: strength})
             for number, prompt in enumerate(self.prompts)
         ]
-        options = {"steps": self.recipe.preview_steps, "guidance": self.recipe.guidance, "encode": self.encode}
-        images = [image for row in rows for image in sample(self.base, [row], self.injection, **options)]
+        images = []
+        for row in rows:
+            images += sample(
+                self.base,
+                [row],
+                self.injection,
+                steps=self.recipe.preview_steps,
+                guidance=self.recipe.guidance,
+                encode=self.encode,
+            )
         self.base.unload("autoencoder")
         return images
 

@@ -3,7 +3,9 @@
 run = lorastyle.train(base, lorastyle.Dataset.open("sample_data/ink"), lorastyle.Recipe(), out="runs/ink")
 """
 
+import re
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from torch import Tensor
 
 from lorastyle import files
@@ -20,7 +23,7 @@ from lorastyle.adapters.routing import Routing
 from lorastyle.bases.base import Base
 from lorastyle.data.dataset import Dataset
 from lorastyle.draws import Key
-from lorastyle.errors import Diverged, Interrupted
+from lorastyle.errors import BadInput, Diverged, Interrupted
 from lorastyle.recipe import Recipe
 from lorastyle.training import publishing
 from lorastyle.training.batches import Batches, Row
@@ -71,6 +74,7 @@ def train(
         Diverged: the loss or a gradient is not finite; the last checkpoint stays.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
     """
+    data, recipe = data.on_background(recipe.background), with_trigger_word(recipe, data)
     recipe = recipe.resolved(base.preset(recipe.purpose), len(data.samples), base.resolution, base.guidance)
     run = open_run(out, resume)
     files.write_text(run.recipe, recipe.to_toml())
@@ -87,7 +91,30 @@ def train(
         publishing.publish(run, trainer.studio, trainer.published(), data)
     finally:
         injection.eject()
+        base.checkpoint_gradients(False)
     return run
+
+
+def with_trigger_word(recipe: Recipe, data: Dataset) -> Recipe:
+    """The recipe with the dataset's name as trigger word, where one is needed and none was given."""
+    if recipe.trigger or not (recipe.purpose != "style" or any("[trigger]" in one.caption for one in data.samples)):
+        return recipe
+    word = re.sub(r"\W+", "", data.name).lower()
+    warnings.warn(f"no trigger word was given; the dataset's name is taken: {word}", stacklevel=3)
+    return recipe.changed({"trigger": word})
+
+
+def tracked_accelerator(recipe: Recipe, run: Run) -> Accelerator:
+    """The device and the trackers of a run; raises BadInput where a tracker is not installed."""
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    for tracker in recipe.trackers:
+        if tracker not in installed:
+            do = f"install it (pip install 'lorastyle[{tracker}]') or leave it out"
+            raise BadInput("recipe.trackers", f"{tracker} is not installed", do)
+    accelerator = Accelerator(log_with=list(recipe.trackers) or None, project_dir=str(run.folder))
+    if recipe.trackers:
+        accelerator.init_trackers(run.name, config=recipe.essence())
+    return accelerator
 
 
 class Trainer:
@@ -100,7 +127,7 @@ class Trainer:
         self.base, self.examples, self.recipe, self.run = base, examples, recipe, run
         self.injection, self.report = injection, report
         self.step, self.steps = 0, recipe.steps
-        self.accelerator = Accelerator(log_with=list(recipe.trackers) or None, project_dir=str(run.folder))
+        self.accelerator = tracked_accelerator(recipe, run)
         base.to(self.accelerator.device)
         injection.create(
             MEMBER,

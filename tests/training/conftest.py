@@ -1,4 +1,4 @@
-"""A tiny random base of the real classes, a folder of six pictures, and a recipe that trains in a second."""
+"""A tiny random base of the real classes, six pictures, and a recipe that trains in a second."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(0)
     for number in range(6):
-        blocks = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        blocks = generator.integers(0, 256, (8, 8, 4 if number == 0 else 3), dtype=np.uint8)
         Image.fromarray(blocks).resize((128, 128), Image.Resampling.NEAREST).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"[trigger] a{number}, b, c")
+        (folder / f"{number}.txt").write_text(f"[trigger] a{number}, b, c" if number < 5 else "d")
     return folder
 
 

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -28,19 +28,23 @@ class Shape:
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, name: str, layer: nn.Module) -> Self:
+    def of(cls, name: str, layer: Any) -> Self:
         """The shape of `layer`; raises Unsupported, saying `name`, for a layer that cannot carry adapters."""
         if isinstance(layer, nn.Conv2d):
-            if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-                what = "it is a convolution in groups or with unusual padding"
+            if (
+                layer.groups != 1
+                or layer.dilation != (1, 1)
+                or layer.padding_mode != "zeros"
+                or layer.padding == "same"
+            ):
+                what = "a convolution with groups, dilation or unusual padding cannot carry an adapter that peft reads"
                 raise Unsupported(name, what, "leave it out of the targets")
-            geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-            return cls(layer.in_channels, layer.out_channels, *geometry)
+            padding = (0, 0) if layer.padding == "valid" else layer.padding
+            return cls(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, padding)
         if is_layer(layer):
-            return cls(int(layer.in_features), int(layer.out_features))
+            return cls(layer.in_features, layer.out_features)
         raise Unsupported(name, f"a {type(layer).__name__} cannot carry an adapter", "leave it out of the targets")
 
     @property
@@ -58,12 +62,6 @@ class Shape:
 def is_layer(module: nn.Module) -> bool:
     """Whether it computes W x: a Linear, whatever holds its weights, or a Conv2d."""
     return isinstance(module, nn.Conv2d) or (hasattr(module, "in_features") and hasattr(module, "out_features"))
-
-
-class Stack(Protocol):
-    """Factors of several members in one layer, each tensor [members, ...] and an attribute by its name."""
-
-    def __getattr__(self, name: str) -> Tensor: ...
 
 
 class Kind(Protocol):
@@ -92,11 +90,12 @@ class Kind(Protocol):
     def fits(self, factors: Factors) -> bool:
         """Whether one member's factors have shapes that belong together in some layer."""
 
-    def add(self, y: Tensor, x: Tensor, output: Tensor, stack: Stack, part: Part, shape: Shape) -> Tensor:
-        """y + w d(x, W x) in the rows of `part`, in place where possible.
+    def add(self, y: Tensor, x: Tensor, output: Tensor, factors: Factors, part: Part, shape: Shape) -> Tensor:
+        """y + w d(x, W x) in the rows of `part`; may change y in place.
 
         Args:
             y: the sum so far [batch, ...]. x: the layer's input [batch, ...].
+            factors: of all members of a stack, each tensor [members, ...].
             output: W x [batch, ...]; only kinds that read it get it unchanged.
         """
 

@@ -8,6 +8,7 @@ base layer's output, and choose for each gradient the order of factors in which 
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 from lorastyle import draws
-from lorastyle.adapters.kinds import Factors, Shape, Stack
+from lorastyle.adapters.kinds import Factors, Shape
 from lorastyle.adapters.routing import Part
 from lorastyle.draws import Key
 
@@ -25,8 +26,8 @@ class Lora:
     """The kind "lora"; see :class:`lorastyle.adapters.kinds.Kind`."""
 
     name = "lora"
-    tensors = {"down": "lora_A.weight", "up": "lora_B.weight"}
-    config = {"use_dora": False}
+    tensors: Mapping[str, str] = {"down": "lora_A.weight", "up": "lora_B.weight"}
+    config: Mapping[str, bool] = {"use_dora": False}
     reads_output = False
 
     def init(self, shape: Shape, rank: int, key: Key, purpose: str) -> dict[str, Tensor]:
@@ -47,11 +48,11 @@ class Lora:
         down, up = factors["down"].shape, factors["up"].shape
         return len(down) == len(up) in (2, 4) and down[0] == up[1] > 0 and tuple(up[2:]) == (1,) * len(up[2:])
 
-    def add(self, y: Tensor, x: Tensor, output: Tensor, stack: Stack, part: Part, shape: Shape) -> Tensor:
+    def add(self, y: Tensor, x: Tensor, output: Tensor, factors: Factors, part: Part, shape: Shape) -> Tensor:
         """Tokens [batch, ..., inputs], or maps [batch, inputs, height, width] for a convolution."""
         if shape.kernel:
-            return _OnMaps.apply(y.contiguous(), x, stack.down, stack.up, part, shape)
-        return _OnTokens.apply(y.contiguous(), x, stack.down, stack.up, part)
+            return _OnMaps.apply(y.contiguous(), x, factors["down"], factors["up"], part, shape)
+        return _OnTokens.apply(y.contiguous(), x, factors["down"], factors["up"], part)
 
     def weight(self, factors: Factors, scale: float) -> Tensor:
         down, up = factors["down"], factors["up"]
@@ -127,9 +128,7 @@ def _convolve(maps: Tensor, down: Tensor, shape: Shape) -> Tensor:
     if shape.pointwise:
         return torch.bmm(_each_row(down, len(maps)), maps.flatten(2))
     blocks = len(down)
-    folded = conv2d(
-        _fold(maps, blocks), down.flatten(0, 1), None, shape.stride, shape.padding, shape.dilation, groups=blocks
-    )
+    folded = conv2d(_fold(maps, blocks), down.flatten(0, 1), None, shape.stride, shape.padding, groups=blocks)
     return _unfold(folded, blocks).flatten(2)
 
 
@@ -149,7 +148,7 @@ def _convolve_backward(
         None,
         shape.stride,
         shape.padding,
-        shape.dilation,
+        [1, 1],
         transposed=False,
         output_padding=[0, 0],
         groups=blocks,
