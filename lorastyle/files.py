@@ -101,6 +101,15 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             _sync_folder(path.parent)
 
 
+def remove_folder(path: Path | str) -> None:
+    """Remove a folder so that nobody sees part of it: it is renamed to a leftover first, which :func:`sweep` knows."""
+    path = _absolute(path)
+    leftover = _our_name(path, "new")
+    with _said_plainly(path):
+        os.replace(path, leftover)
+        shutil.rmtree(leftover)
+
+
 def sweep(folder: Path | str) -> list[Path]:
     """Remove what killed writers left anywhere under `folder`; returns the leftovers found.
 

@@ -277,3 +277,18 @@ for i in itertools.count():
         assert len(files.read_json(path)["filling"]) == SIZE
         files.sweep(tmp_path)
         assert [found.name for found in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 99])
+def test_a_folder_killed_while_removed_is_whole_or_gone(tmp_path: Path, moment: int) -> None:
+    folder = tmp_path / "step"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text("old")
+    with _python(KILLED_AT + "files.remove_folder(sys.argv[1])", folder, moment) as process:
+        killed = process.wait() != 0
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else None
+    assert names == (["a", "b"] if moment == 1 else None)
+    assert killed == (moment < 99)
+    files.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == (["step"] if moment == 1 else [])

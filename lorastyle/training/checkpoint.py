@@ -9,7 +9,6 @@ all draws are pure functions of the step.
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ def write_checkpoint(
         files.write_bytes(beside / "state.safetensors", save(dict(tensors)))
         files.write_json(beside / "state.json", {"version": VERSION, "step": step, "made_of": dict(made_of)})
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old.folder)
+        files.remove_folder(old.folder)
     return Checkpoint(step, path)
 
 

@@ -6,7 +6,7 @@ run = lorastyle.train(base, lorastyle.Dataset.open("sample_data/ink"), lorastyle
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,11 @@ def train(
     if not recipe.text_encoder_learning_rate:
         base.unload("text")
     base.unload("autoencoder")
-    injection = inject(base.models, base.target_patterns(recipe))
+    made_of = made_from(base, examples, recipe)  # before layers are put in place of others
+    patterns = base.target_patterns(recipe)
+    injection = inject({part: base.models[part] for part in patterns}, patterns)
     try:
-        trainer = Trainer(base, examples, recipe, run, injection, report or (lambda progress: None))
+        trainer = Trainer(base, examples, recipe, run, injection, made_of, report or (lambda progress: None))
         trainer.restore()
         trainer.loop()
         publishing.publish(run, trainer.studio, trainer.published(), data)
@@ -102,6 +104,15 @@ def with_trigger_word(recipe: Recipe, data: Dataset) -> Recipe:
     word = re.sub(r"\W+", "", data.name).lower()
     warnings.warn(f"no trigger word was given; the dataset's name is taken: {word}", stacklevel=3)
     return recipe.changed({"trigger": word})
+
+
+def made_from(base: Base, examples: Examples, recipe: Recipe) -> dict[str, object]:
+    """What a checkpoint must have been made from to be continued."""
+    return {
+        "recipe": recipe.essence(),
+        "dataset": [example.sample.hash for example in (*examples.trained, *examples.held)],
+        "base": base.fingerprint("denoiser"),
+    }
 
 
 def tracked_accelerator(recipe: Recipe, run: Run) -> Accelerator:
@@ -121,11 +132,18 @@ class Trainer:
     """The state of a run: the step, the factors and their averages, the optimizer. All else follows from these."""
 
     def __init__(
-        self, base: Base, examples: Examples, recipe: Recipe, run: Run, injection: Injection, report: Report
+        self,
+        base: Base,
+        examples: Examples,
+        recipe: Recipe,
+        run: Run,
+        injection: Injection,
+        made_of: Mapping[str, object],
+        report: Report,
     ) -> None:
         assert recipe.steps is not None, "the recipe is not resolved"
         self.base, self.examples, self.recipe, self.run = base, examples, recipe, run
-        self.injection, self.report = injection, report
+        self.injection, self.made_of, self.report = injection, made_of, report
         self.step, self.steps = 0, recipe.steps
         self.accelerator = tracked_accelerator(recipe, run)
         base.to(self.accelerator.device)
@@ -145,11 +163,6 @@ class Trainer:
         self.optimizer = build_optimizer(self.factors, recipe)
         self.batches = Batches(MEMBER, examples.trained, recipe)
         self.studio = publishing.Studio(base, injection, MEMBER, self.encode, recipe, examples.prompts)
-        self.made_of = {
-            "recipe": recipe.essence(),
-            "dataset": [example.sample.hash for example in (*examples.trained, *examples.held)],
-            "base": base.fingerprint("denoiser"),
-        }
 
     # one step
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from lorastyle.bases.base import Base
 from lorastyle.bases.family import Family
 from lorastyle.bases.layout import MARKER, read_layout
-from lorastyle.bases.load import EMBEDDED, detect, load_base
+from lorastyle.bases.load import detect, load_base
 from lorastyle.errors import BadFile, BadInput, Unsupported
 
 
@@ -240,7 +240,6 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.skipif(not EMBEDDED["pocket"].is_dir(), reason="tools/pocket has not built it yet")
 def test_the_embedded_base_loads_without_the_network() -> None:
     base = load_base()
     assert (base.name, base.family.name, base.resolution) == ("pocket", "pocket", 128)

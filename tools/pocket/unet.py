@@ -54,7 +54,7 @@ def scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=0,
+        steps_offset=1,  # without effect in trailing spacing; diffusers warns of any other value
     )
 
 

@@ -41,8 +41,7 @@ class Shape:
             ):
                 what = "a convolution with groups, dilation or unusual padding cannot carry an adapter that peft reads"
                 raise Unsupported(name, what, "leave it out of the targets")
-            padding = (0, 0) if layer.padding == "valid" else layer.padding
-            return cls(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, padding)
+            return cls(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, _padding(layer))
         if is_layer(layer):
             return cls(layer.in_features, layer.out_features)
         raise Unsupported(name, f"a {type(layer).__name__} cannot carry an adapter", "leave it out of the targets")
@@ -57,6 +56,10 @@ class Shape:
         """Whether it is a convolution that looks at one pixel at a time, and so a matrix product."""
         plain = (1,) * len(self.kernel)
         return self.kernel == plain == self.stride and not any(self.padding)
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
+    return (0,) * len(layer.kernel_size) if isinstance(layer.padding, str) else layer.padding
 
 
 def is_layer(module: nn.Module) -> bool:

@@ -69,8 +69,10 @@ class StableDiffusion:
         "style": Preset(STYLE, 30, 500, 2000, "a style needs few looks at each image, and copies motifs beyond 2,000"),
         "character": Preset(
             SUBJECT | {"caption_dropout": LITTLE_DROPOUT},
-            *(80, 800, 3000),
-            "a face takes many looks; beyond 3,000 steps its poses and clothes stick to it",
+            steps_per_image=80,
+            least_steps=800,
+            most_steps=3000,
+            steps_reason="a face takes many looks; beyond 3,000 steps its poses and clothes stick to it",
         ),
         "object": Preset(SUBJECT, 100, 500, 1500, "beyond 1,500 steps an object's surroundings stick to it"),
     }
