@@ -4,7 +4,7 @@
 
 The folder is what plain `diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)` loads, in
 fp16; its UNet's configuration also carries the marker by which lorastyle knows the family. The model card stands in
-`tools/pocket/card.md` and goes along.
+`tools/pocket/card.md` and goes along with the sheet of pictures that the report made.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 from tools.pocket import autoencoder, unet, words
 
 SHIPPED = Path("lorastyle/bases/pocket")
-CARD = Path(__file__).with_name("card.md")
+CARD = {"README.md": "card.md", "generations.png": "generations.png"}  # the card and the sheet it shows
 
 
 def pipeline() -> StableDiffusionPipeline:
@@ -52,8 +52,8 @@ def assemble(folder: Path) -> None:
     mark(folder)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
-    if CARD.is_file():
-        shutil.copy(CARD, folder / "README.md")
+    for name, source in CARD.items():
+        shutil.copy(Path(__file__).with_name(source), folder / name)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {total / 1e6:.1f} MB")
 
