@@ -57,6 +57,7 @@ class RoutedLayer(nn.Module):
         self.name, self.router, self.shape = name, router, Shape.of(name, base)
         self.base = base
         self.stacks: dict[str, Stack] = {}
+        self._keeps_output = False
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -69,21 +70,17 @@ class RoutedLayer(nn.Module):
 
         Raises LorastyleError where the batch is not the routing's.
         """
-        output = self.base(x)
+        output = self._modules["base"](x)  # the slow way to a module's attribute is felt in every layer
         routing = self.router.routing
         if routing is None:
             return output
-        if len(x) != routing.batch:
+        if x.shape[0] != routing.batch:
             what = f"a batch of {len(x)} came to {self.name}, but the routing is for {routing.batch} rows"
             raise LorastyleError(what)
-        routed = [
-            (stack, part)
-            for stack in self.stacks.values()
-            for part in routing.parts(stack.slots, stack.scales, x.device)
-        ]
-        y = output.clone() if any(stack.kind.reads_output for stack, _ in routed) else output
-        for stack, part in routed:
-            y = stack.kind.add(y, x, output, stack.factors, part, self.shape)
+        y = output.clone() if self._keeps_output else output
+        for stack in self.stacks.values():
+            for part in routing.parts(stack.slots, stack.scales, x.device):
+                y = stack.kind.add(y, x, output, stack.factors, part, self.shape)
         return y
 
     def add(self, kind: Kind, slot: int, scale: float, factors: Factors) -> None:
@@ -93,6 +90,7 @@ class RoutedLayer(nn.Module):
             self.stacks[key] = Stack(kind)
             self.register_module(key, self.stacks[key])
         self.stacks[key].add(slot, scale, factors)
+        self._keeps_output |= kind.reads_output
 
     def remove(self, slot: int) -> None:
         """Take a member out, if it has factors here; a stack without members goes."""

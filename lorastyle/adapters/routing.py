@@ -31,38 +31,29 @@ class Part:
     gain: Tensor | None
 
     def take(self, batch: Tensor) -> Tensor:
-        """The rows [rows, ...] of a batch [batch, ...]: a view where they are neighbours, else a copy."""
-        return batch if self.rows is None else batch[self.rows]
+        """The rows [rows, ...] of a batch [batch, ...]."""
+        if self.rows is None:
+            return batch
+        return batch[self.rows] if isinstance(self.rows, slice) else batch.index_select(0, self.rows)
 
-    def put(self, rows: Tensor, batch: Tensor) -> None:
-        """Write back into the batch what `take` copied, if it did."""
-        if isinstance(self.rows, Tensor):
-            batch[self.rows] = rows
-
-    def spread(self, rows: Tensor, like: Tensor) -> Tensor:
-        """A batch as large as `like` with these rows [rows, ...], and zeros elsewhere."""
+    def put(self, rows: Tensor, batch: Tensor) -> Tensor:
+        """The batch [batch, ...] with these rows [rows, ...] in the place of its own."""
+        rows = rows.to(batch.dtype)
         if self.rows is None:
             return rows
-        batch = torch.zeros_like(like)
-        batch[self.rows] = rows
-        return batch
+        if isinstance(self.rows, slice):
+            return batch.slice_scatter(rows, 0, self.rows.start, self.rows.stop)
+        return batch.index_copy(0, self.rows, rows)
 
     def pick(self, factors: Tensor, dtype: torch.dtype) -> Tensor:
         """The factors of each block [blocks, ...] from those of all members [members, ...]."""
-        return (factors if self.members is None else factors[self.members]).to(dtype)
-
-    def unpick(self, gradients: Tensor, like: Tensor) -> Tensor:
-        """The gradients of all members [members, ...] from those of the blocks [blocks, ...]."""
-        gradients = gradients.to(like.dtype)
-        if self.members is None:
-            return gradients
-        return torch.zeros_like(like).index_add_(0, self.members, gradients)
+        return (factors if self.members is None else factors.index_select(0, self.members)).to(dtype)
 
     def amplify(self, rows: Tensor) -> Tensor:
-        """Multiply each row by its gain, in place; any shape that holds one row after the other."""
-        if self.gain is not None:
-            rows.view(len(self.gain), -1).mul_(self.gain[:, None])
-        return rows
+        """Each row times its gain; any shape that holds one row after the other."""
+        if self.gain is None:
+            return rows
+        return (rows.reshape(len(self.gain), -1) * self.gain[:, None].to(rows.dtype)).view(rows.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The routed layer against its equation, against peft and against itself row by row."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
@@ -12,6 +12,15 @@ from lorastyle.adapters.file import Adapter
 from lorastyle.adapters.inject import Injection, inject
 from lorastyle.adapters.routing import Routing
 from lorastyle.errors import LorastyleError
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads split long sums in ways that differ between a convolution and the same matrix product."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def same(got: Tensor, wanted: Tensor) -> bool:

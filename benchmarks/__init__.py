@@ -1,0 +1,1 @@
+"""Benchmarks: how fast lorastyle is, and beside what."""
