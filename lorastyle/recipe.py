@@ -128,10 +128,6 @@ class Recipe(Settings):
                 "class_word has no effect without a trigger word, in whose place it stands",
             ),
             (
-                bool(self.preview_prompts) and not self.preview_every,
-                "preview_prompts are given, but preview_every is 0: no preview will be drawn",
-            ),
-            (
                 self.schedule == "constant" and self.learning_rate_floor != usual_floor,
                 "learning_rate_floor has no effect with the constant schedule",
             ),

@@ -249,7 +249,7 @@ class Settings(BaseModel):
 
     preview_prompts: list[str] = _setting(
         "previews", [], "",
-        "Prompts to draw while training.",
+        "Prompts to draw while training, and to compare the base with the adapter at the end.",
         "Previews cost time and change nothing in the adapter.",
         max_length=64,
     )

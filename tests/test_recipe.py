@@ -368,7 +368,6 @@ def test_ordinary_recipes_give_no_warning() -> None:
     [
         ({"rank": 3}, "below 4"),
         ({"class_word": "cup"}, "class_word"),
-        ({"preview_prompts": ["a cat"]}, "preview_every"),
         ({"schedule": "constant", "learning_rate_floor": 0.5}, "constant"),
         ({"text_encoder_learning_rate": 1e-3}, "text encoder"),
         ({"purpose": "character", "flip": True}, "mirrors"),

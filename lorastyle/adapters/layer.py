@@ -70,7 +70,8 @@ class RoutedLayer(nn.Module):
 
         Raises LorastyleError where the batch is not the routing's.
         """
-        output = self._modules["base"](x)  # the slow way to a module's attribute is felt in every layer
+        # Not self.base: the slow way to a module's attribute is felt in every layer.
+        output = self._modules["base"](x)  # type: ignore[misc]
         routing = self.router.routing
         if routing is None:
             return output
