@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorastyle.bases.family import Conditioning, Family
-from lorastyle.bases.noise import Diffusion
+from lorastyle.bases.family import Conditioning, Family, Frame
+from lorastyle.bases.noise import Noise
 from lorastyle.bases.parts import Parts
 from lorastyle.errors import BadInput
 from lorastyle.recipe import Preset, Recipe
@@ -40,10 +40,19 @@ class Base:
     @property
     def models(self) -> Mapping[str, nn.Module]:
         """The models that can carry adapters, by the names they have in adapter files."""
-        return self.parts.only(self.family.adapted)
+        return self.parts.only(self.adapted)
+
+    @property
+    def adapted(self) -> list[str]:
+        """The names of the models that can carry adapters; the denoiser first."""
+        return [part for part in self.family.adapted if part in self.parts]
+
+    def role(self, role: str) -> list[str]:
+        """The names of the parts that are the "denoiser", the "autoencoder" or what reads the "text"."""
+        return [part for part in self.family.roles[role] if part in self.parts]
 
     @cached_property
-    def noise(self) -> Diffusion:
+    def noise(self) -> Noise:
         """How latents are noised, and what is predicted."""
         return self.family.noise(self.parts)
 
@@ -71,9 +80,14 @@ class Base:
         """What its family suggests for training a "style", a "character" or an "object"."""
         return self.family.presets[purpose]
 
-    def scheduler(self) -> Any:
-        """A new deterministic diffusers sampler for this base."""
-        return self.family.scheduler(self.parts)
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the denoiser is told the guidance, instead of being run without the prompt too."""
+        return self.family.embeds_guidance(self.parts)
+
+    def scheduler(self, steps: int, latents: Tensor) -> Any:
+        """A new deterministic diffusers sampler, set for that many steps from noise like `latents` [batch, ...]."""
+        return self.family.scheduler(self.parts, steps, latents)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         """The shape of the latents of one picture of that size in pixels."""
@@ -106,6 +120,10 @@ class Base:
         """The prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]; gradients can flow."""
         return self.family.predict(self.parts, latents, timesteps, conditioning)
 
+    def geometry(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
+        """What `predict` needs to know of how pictures came to their size, tensors [batch, ...] by name."""
+        return {name: tensor.to(self.device) for name, tensor in self.family.geometry(frames).items()}
+
     # what trains on it
 
     def target_patterns(self, recipe: Recipe) -> dict[str, list[str]]:
@@ -116,7 +134,7 @@ class Base:
 
         Raises BadInput where such a pattern matches no layer.
         """
-        trained = self.family.adapted if recipe.text_encoder_learning_rate else self.family.adapted[:1]
+        trained = self.adapted if recipe.text_encoder_learning_rate else self.adapted[:1]
         if isinstance(recipe.targets, str):
             return {part: list(self.family.targets[recipe.targets][part]) for part in trained}
         patterns: dict[str, list[str]] = {part: [] for part in trained}
@@ -131,7 +149,7 @@ class Base:
 
     def checkpoint_gradients(self, on: bool) -> None:
         """Save memory in training: keep only the inputs of each block of the denoiser, and run it again backward."""
-        for part in self.family.roles["denoiser"]:
+        for part in self.role("denoiser"):
             model = self.parts[part]
             model.enable_gradient_checkpointing() if on else model.disable_gradient_checkpointing()
 
@@ -142,7 +160,7 @@ class Base:
         """
         if role not in self._fingerprints:
             digest = hashlib.blake2b(digest_size=16)
-            for part in self.family.roles[role]:
+            for part in self.role(role):
                 _add_content(digest, self.parts[part])
             self._fingerprints[role] = digest.hexdigest()
         return self._fingerprints[role]
@@ -159,7 +177,7 @@ class Base:
 
     def unload(self, role: str) -> None:
         """Let the "autoencoder" or what reads the "text" go from memory until it is needed again."""
-        for part in self.family.roles[role]:
+        for part in self.role(role):
             self.parts.drop(part)
 
 

@@ -4,23 +4,52 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from lorastyle.bases import families as folder
 from lorastyle.bases.layout import Layout
-from lorastyle.bases.noise import Diffusion
+from lorastyle.bases.noise import Noise
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset
 
 Conditioning = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """How a picture came to its size, all in pixels: (width, height) of the original, the left top corner of the crop
+    in the scaled original, and (width, height) of the picture itself. A picture that is drawn was never cropped."""
+
+    original: tuple[int, int]
+    corner: tuple[int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def drawn(cls, width: int, height: int) -> "Frame":
+        return cls((width, height), (0, 0), (width, height))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer's weight stands in the files of other tools.
+
+    name: of the module there. Where several of our layers are one fused module there, `widths` are the relative
+    numbers of output rows of all of them in order, and `index` says which of them this layer is.
+    """
+
+    name: str
+    index: int = 0
+    widths: tuple[int, ...] = (1,)
+
+
 class Family(Protocol):
     """Everything that is particular to one family of bases.
 
-    A family has no state: `parts` are those of the base it is asked about.
+    A family has no state: `parts` are those of the base it is asked about. Families inherit from this class; what has
+    a body here is what most of them do.
     """
 
     name: str
@@ -29,11 +58,15 @@ class Family(Protocol):
     title: str
     """For people."""
 
+    pipeline_class: str
+    """The name of its pipeline's class in diffusers."""
+
     roles: Mapping[str, Sequence[str]]
-    """The parts that make up the "denoiser", the "autoencoder" and what reads the "text"."""
+    """The parts that make up the "denoiser", the "autoencoder" and what reads the "text"; a base may lack some."""
 
     adapted: Sequence[str]
-    """The parts that can carry adapters, by the names they have in adapter files; the denoiser first."""
+    """The parts that can carry adapters, by the names they have in adapter files; the denoiser first. A base may lack
+    some of the others."""
 
     targets: Mapping[str, Mapping[str, Sequence[str]]]
     """For each preset of layers and each adapted part the patterns (regular expressions that match a whole dotted
@@ -60,11 +93,11 @@ class Family(Protocol):
     def architecture(self, parts: Parts) -> str:
         """The architecture's identifier in the terms of ModelSpec 1.0.1."""
 
-    def noise(self, parts: Parts) -> Diffusion:
+    def noise(self, parts: Parts) -> Noise:
         """How its latents are noised and what it predicts."""
 
-    def scheduler(self, parts: Parts) -> Any:
-        """A new deterministic diffusers sampler."""
+    def scheduler(self, parts: Parts, steps: int, latents: Tensor) -> Any:
+        """A new deterministic diffusers sampler, set for that many steps from noise like `latents` [batch, ...]."""
 
     def resolution(self, parts: Parts) -> int:
         """The side in pixels of the square pictures it was trained on."""
@@ -85,10 +118,31 @@ class Family(Protocol):
         """What `predict` needs to know of the prompts, tensors [batch, ...] by name."""
 
     def predict(self, parts: Parts, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]."""
+        """The denoiser's prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch].
+
+        `conditioning` holds what `encode_prompts` and `geometry` give and, where the base embeds guidance, "guidance"
+        [batch]; without it, as in training, guidance is 1.
+        """
+
+    def geometry(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
+        """What `predict` needs to know of how pictures came to their size, tensors [batch, ...] by name."""
+        return {}
+
+    def embeds_guidance(self, parts: Parts) -> bool:
+        """Whether the denoiser is told the guidance, instead of being run without the prompt too."""
+        return False
 
     def tokens(self, parts: Parts, text: str) -> int:
         """Into how many tokens the text falls."""
+
+    def original(self, layer: str) -> Place | None:
+        """Where that layer of an adapter ("unet. ... .to_q") stands in single-file checkpoints; None: nowhere."""
+        return None
+
+    def kohya(self, layer: str) -> Place:
+        """Where that layer stands in adapters for kohya's tools, before they turn dots into underscores and put
+        "lora_unet_", "lora_te_", ... in front: by default under its own name."""
+        return Place(layer.partition(".")[2])
 
 
 @functools.cache

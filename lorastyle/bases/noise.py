@@ -1,14 +1,43 @@
-"""Noise schedules: how latents are noised, and what the base is asked to predict."""
+"""Noise: how latents are noised, what the base is asked to predict, and which times are trained how often.
 
+Two kinds: :class:`Diffusion` in discrete steps and :class:`Flow` along straight lines. A timestep means what the
+denoiser of the family is told: 0 is clean, `steps` (about 1000) is pure noise.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from lorastyle.errors import Unsupported
+from lorastyle.errors import BadInput, Unsupported
 
 Prediction = Literal["epsilon", "v_prediction"]
+
+
+class Noise(Protocol):
+    """What training and sampling ask of either kind; latents, noise and targets are [batch, ...], the rest [batch]."""
+
+    @property
+    def prediction(self) -> str:
+        """What the base predicts: "epsilon", "v_prediction" or "flow"."""
+
+    @property
+    def steps(self) -> int:
+        """The timestep of pure noise, and the most steps that a sampler can take."""
+
+    def timestep(self, u: Tensor, latents: Tensor) -> Tensor:
+        """Timesteps for uniform numbers `u` in [0, 1), for latents of that shape."""
+
+    def corrupt(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Noised latents."""
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the base should predict."""
+
+    def weight(self, timesteps: Tensor, min_snr: float | None) -> Tensor:
+        """Weight of the loss at each timestep."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,7 @@ class Diffusion:
         """The number of timesteps; they count from 0, almost clean, to steps - 1, almost pure noise."""
         return len(self.alphas_cumprod)
 
-    def timestep(self, u: Tensor) -> Tensor:
+    def timestep(self, u: Tensor, latents: Tensor) -> Tensor:
         """Timesteps [batch] (int64) for uniform numbers `u` [batch] in [0, 1), all equally likely."""
         return (u.double() * self.steps).long().clamp(0, self.steps - 1)
 
@@ -83,5 +112,50 @@ class Diffusion:
 
     def _coefficients(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         kept = self.alphas_cumprod.to(device=like.device, dtype=like.dtype)[timesteps.to(like.device)]
-        kept = kept.view(-1, *[1] * (like.ndim - 1))
+        kept = _per_row(kept, like)
         return kept.sqrt(), (1 - kept).sqrt()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Rectified flow: latents and noise joined by a straight line, along which the base predicts the velocity.
+
+    Liu et al. 2022, arXiv 2209.03003; Esser et al. 2024, arXiv 2403.03206.
+
+    density: which sigmas are trained how often before the shift, "logit_normal" (Esser et al., section 3.1) or
+    "uniform". shift: for latents [batch, ...] the factor that moves sigmas towards noise, 1 for none; larger pictures
+    need more (ibid., section 5.3.2).
+    """
+
+    density: Literal["logit_normal", "uniform"] = "logit_normal"
+    shift: Callable[[Tensor], float] = lambda latents: 1.0
+
+    prediction = "flow"
+    steps = 1000
+
+    def timestep(self, u: Tensor, latents: Tensor) -> Tensor:
+        """Timesteps [batch], fractions in 0..1000, for uniform numbers `u` [batch] in [0, 1)."""
+        sigma = torch.special.ndtri(u.double()).sigmoid() if self.density == "logit_normal" else u.double()
+        shift = self.shift(latents)
+        return (self.steps * shift * sigma / (1 + (shift - 1) * sigma)).float()
+
+    def corrupt(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Noised latents [batch, ...]: (1 - sigma) x + sigma e."""
+        sigma = _per_row(timesteps.to(latents) / self.steps, latents)
+        return (1 - sigma) * latents + sigma * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The velocity e - x [batch, ...], the same at all times."""
+        return noise - latents
+
+    def weight(self, timesteps: Tensor, min_snr: float | None) -> Tensor:
+        """1 at every timestep [batch]: the density does the weighting. Raises BadInput where `min_snr` is given."""
+        if min_snr is not None:
+            what = "flow matching weighs its times by how often it trains them"
+            raise BadInput("recipe.min_snr", f"it is {min_snr:g}, but {what}", "set min_snr to off")
+        return torch.ones_like(timesteps, dtype=torch.float32)
+
+
+def _per_row(values: Tensor, like: Tensor) -> Tensor:
+    """Values [batch] so that they multiply the rows of `like` [batch, ...]."""
+    return values.view(-1, *[1] * (like.ndim - 1))

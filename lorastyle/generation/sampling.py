@@ -13,6 +13,7 @@ from lorastyle import draws
 from lorastyle.adapters.inject import Injection
 from lorastyle.adapters.routing import Routing
 from lorastyle.bases.base import Base
+from lorastyle.bases.family import Frame
 from lorastyle.draws import Key
 
 Encode = Callable[[list[str]], Mapping[str, Tensor]]
@@ -49,7 +50,7 @@ def sample(
     """Draw the rows in one batch.
 
     With classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) above 1 each row runs twice, for its
-    negative prompt and for its prompt, both under its own adapters.
+    negative prompt and for its prompt, both under its own adapters; a base that embeds guidance runs once.
 
     Args:
         injection: has the adapters that the rows name; None where they name none.
@@ -57,15 +58,20 @@ def sample(
         encode: gives embeddings of prompts that are known already; by default the base encodes them.
     """
     guidance = base.guidance if guidance is None else guidance
+    width, height = width or base.resolution, height or base.resolution
     prompts, negatives = [row.prompt for row in rows], [row.negative for row in rows]
     encode = encode or base.encode_prompts
     routing = injection.route([row.adapters for row in rows]) if injection else None
+    frame = base.geometry([Frame.drawn(width, height)] * len(rows))
     with _routed(injection, routing):
-        conditioning = encode(prompts)
-        if guidance > 1:
-            unconditional = encode(negatives)
+        conditioning = {**encode(prompts), **frame}
+        if base.embeds_guidance:
+            conditioning["guidance"] = torch.full((len(rows),), guidance, device=base.device)
+            guidance = 1.0  # the denoiser sees to it
+        elif guidance > 1:
+            unconditional = {**encode(negatives), **frame}
             conditioning = {name: torch.cat([unconditional[name], told]) for name, told in conditioning.items()}
-    noise = initial_noise(base, rows, width or base.resolution, height or base.resolution)
+    noise = initial_noise(base, rows, width, height)
     with _routed(injection, routing.repeat(2) if routing and guidance > 1 else routing):
         latents = denoise(base, noise, conditioning, steps, guidance, after_step)
     return to_images(base.decode_latents(latents))
@@ -90,18 +96,14 @@ def denoise(
 
     With guidance above 1 the tensors of `conditioning` are [2 batch, ...], the unconditional half first.
     """
-    scheduler = base.scheduler()
-    scheduler.set_timesteps(steps, device=base.device)
-    latents = latents * scheduler.init_noise_sigma
+    scheduler = base.scheduler(steps, latents)
     for timestep in scheduler.timesteps:
-        given = scheduler.scale_model_input(latents, timestep)
         if guidance > 1:
-            unconditional, told = base.predict(
-                torch.cat([given, given]), timestep.expand(2 * len(given)), conditioning
-            ).chunk(2)
+            both = base.predict(torch.cat([latents, latents]), timestep.expand(2 * len(latents)), conditioning)
+            unconditional, told = both.chunk(2)
             predicted = unconditional + guidance * (told - unconditional)
         else:
-            predicted = base.predict(given, timestep.expand(len(given)), conditioning)
+            predicted = base.predict(latents, timestep.expand(len(latents)), conditioning)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
         after_step()
     return latents

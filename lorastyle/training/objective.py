@@ -8,6 +8,7 @@ from torch import Tensor
 from lorastyle import draws
 from lorastyle.adapters.routing import Router, Routing
 from lorastyle.bases.base import Base
+from lorastyle.bases.family import Frame
 from lorastyle.draws import Key
 from lorastyle.training.batches import Row
 from lorastyle.training.examples import Example, Examples
@@ -22,8 +23,21 @@ def noised(base: Base, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     """The rows' noised latents and targets [batch, channels, height, width] and their timesteps [batch]."""
     latents = torch.stack([row.latents for row in rows]).to(base.device)
     noise = torch.stack([row.noise for row in rows]).to(base.device)
-    timesteps = base.noise.timestep(torch.tensor([row.u for row in rows], dtype=torch.float64)).to(base.device)
+    u = torch.tensor([row.u for row in rows], dtype=torch.float64)
+    timesteps = base.noise.timestep(u, latents).to(base.device)
     return base.noise.corrupt(latents, noise, timesteps), base.noise.target(latents, noise, timesteps), timesteps
+
+
+def conditions(base: Base, rows: Sequence[Row], captions: Sequence[str], encode: Encode) -> dict[str, Tensor]:
+    """What the base is told of the rows: captions, and how their pictures came to their size; tensors [batch, ...]."""
+    return {**encode(captions), **base.geometry([frame_of(row.example) for row in rows])}
+
+
+def frame_of(example: Example) -> Frame:
+    """The size of the picture as it was given, and what was cut from it at the left and top, as trained."""
+    crop, sample = example.crop, example.sample
+    left, top = (round(side * crop.scale) for side in crop.box[:2])
+    return Frame((sample.width, sample.height), (left, top), crop.bucket)
 
 
 def row_errors(predicted: Tensor, target: Tensor) -> Tensor:
@@ -37,7 +51,7 @@ def denoising_losses(base: Base, rows: Sequence[Row], encode: Encode, min_snr: f
     Weights: min-SNR (Hang et al. 2023, arXiv 2303.09556), as the base's noise defines them for its target.
     """
     noisy, target, timesteps = noised(base, rows)
-    predicted = base.predict(noisy, timesteps, encode([row.caption for row in rows]))
+    predicted = base.predict(noisy, timesteps, conditions(base, rows, [row.caption for row in rows], encode))
     return row_errors(predicted, target) * base.noise.weight(timesteps, min_snr)
 
 
@@ -50,9 +64,9 @@ def preservation_losses(base: Base, rows: Sequence[Row], encode: Encode, router:
     noisy, _, timesteps = noised(base, rows)
     plain = [row.example.plain for row in rows]
     with torch.no_grad(), router.use(Routing.base(len(rows))):
-        taught = base.predict(noisy, timesteps, encode(plain))
+        taught = base.predict(noisy, timesteps, conditions(base, rows, plain, encode))
     with router.use(routing):
-        return row_errors(base.predict(noisy, timesteps, encode(plain)), taught)
+        return row_errors(base.predict(noisy, timesteps, conditions(base, rows, plain, encode)), taught)
 
 
 def held_out_rows(examples: Sequence[Example], seed: int) -> list[Row]:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -226,12 +227,11 @@ class Trainer:
     def loop(self) -> None:
         """Train until the last step, or raise Interrupted at the first step boundary after a request to stop."""
         metrics = Metrics(self.run.metrics, self.step)
-        base_loss = self.held_out(Routing.base) if self.examples.held else None
         begun, first = time.perf_counter(), self.step
         with StopRequest() as stop:
             while self.step < self.steps:
                 loss = self.advance()
-                relative = self.relative_held_out(base_loss)
+                relative = self.relative_held_out()
                 seconds = time.perf_counter() - begun
                 row = metrics.add(self.step, loss, **self.measured(relative, seconds))
                 self.accelerator.log({name: value for name, value in row.items() if name != "step"}, step=self.step)
@@ -255,16 +255,21 @@ class Trainer:
         row = {"learning_rate": rate, "seconds": round(seconds, 3)}
         return row if relative is None else row | {"held_out": relative}
 
+    def relative_held_out(self) -> float | None:
+        """The held-out loss as a share of the base's own, at the steps where it is due."""
+        due = self.step % self.recipe.held_out_every == 0 or self.step == self.steps
+        return self.held_out(self.routing) / self.base_held_out if self.examples.held and due else None
+
+    @cached_property
+    def base_held_out(self) -> float:
+        """The base's own held-out loss."""
+        return self.held_out(Routing.base)
+
     def held_out(self, routing: Callable[[int], Routing]) -> float:
         with self.autocast():
             return held_out_loss(
                 self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing
             )
-
-    def relative_held_out(self, base_loss: float | None) -> float | None:
-        """The held-out loss as a share of the base's own, at the steps where it is due."""
-        due = self.step % self.recipe.held_out_every == 0 or self.step == self.steps
-        return self.held_out(self.routing) / base_loss if base_loss and due else None
 
     # saving
 

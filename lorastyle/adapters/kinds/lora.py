@@ -56,6 +56,9 @@ class Lora:
 
 def _on_tokens(y: Tensor, x: Tensor, down: Tensor, up: Tensor, part: Part, shape: Shape) -> Tensor:
     """As one matrix product for each block: [blocks, tokens of a block, features]."""
+    if part.blocks == 1:  # the plain product takes half the time of a batched one of one
+        small = part.amplify(x.reshape(-1, shape.inputs) @ down.squeeze(0).mT)
+        return torch.addmm(y.reshape(-1, shape.outputs), small, up.squeeze(0).mT).view(y.shape)
     tokens = x.reshape(part.blocks, -1, shape.inputs)
     small = part.amplify(torch.bmm(tokens, down.mT))
     return torch.baddbmm(y.reshape(part.blocks, -1, shape.outputs), small, up.mT).view(y.shape)
@@ -74,7 +77,7 @@ def _convolve(maps: Tensor, down: Tensor, shape: Shape) -> Tensor:
     """Each block's own convolution of its rows, as one convolution in groups: [rows, rank, height, width]."""
     blocks = len(down)
     if blocks == 1:
-        return conv2d(maps, down[0], None, shape.stride, shape.padding)
+        return conv2d(maps, down.squeeze(0), None, shape.stride, shape.padding)
     beside = maps.reshape(blocks, -1, *maps.shape[1:]).transpose(0, 1).flatten(1, 2)
     small = conv2d(beside, down.flatten(0, 1), None, shape.stride, shape.padding, groups=blocks)
     return small.unflatten(1, (blocks, -1)).transpose(0, 1).flatten(0, 1)

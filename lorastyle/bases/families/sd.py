@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorastyle.bases.family import Family
 from lorastyle.bases.layout import Layout
 from lorastyle.bases.loading import checkpoint_loaders, folder_loaders
 from lorastyle.bases.noise import Diffusion
@@ -49,11 +50,12 @@ STYLE = {
 LITTLE_DROPOUT = Suggestion(0.05, "the trigger word, not the empty prompt, should call up the character")
 
 
-class StableDiffusion:
+class StableDiffusion(Family):
     """The family of Stable Diffusion 1.x and 2.x; see :class:`lorastyle.bases.family.Family`."""
 
     name = "sd"
     title = "Stable Diffusion 1.x and 2.x"
+    pipeline_class = "StableDiffusionPipeline"
     roles: Mapping[str, Sequence[str]] = {
         "denoiser": ("unet",),
         "autoencoder": ("vae",),
@@ -124,12 +126,14 @@ class StableDiffusion:
     def noise(self, parts: Parts) -> Diffusion:
         return Diffusion.from_scheduler(parts["scheduler"])
 
-    def scheduler(self, parts: Parts) -> Any:
+    def scheduler(self, parts: Parts, steps: int, latents: Tensor) -> Any:
         """DDIM (Song et al. 2020, arXiv 2010.02502) in the base's own settings: each step needs only the last one."""
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         # Latents are not bounded by -1..1 as pixels are, which is what clip_sample is for.
-        return DDIMScheduler.from_config(parts["scheduler"].config, clip_sample=False)
+        scheduler = DDIMScheduler.from_config(parts["scheduler"].config, clip_sample=False)
+        scheduler.set_timesteps(steps, device=latents.device)
+        return scheduler
 
     def resolution(self, parts: Parts) -> int:
         return int(parts["unet"].config.sample_size) * self.scale(parts)
