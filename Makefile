@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test slow check pocket-report style-report character-report kill-report bench
+.PHONY: help demo test slow check pocket-report pocket-flux-report style-report character-report exchange-report kill-report families-report bench
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -39,6 +39,9 @@ check: .venv/.installed-test .venv/.installed-dev
 pocket-report: .venv/.installed-tools
 	@$(BIN)/python -m tools.pocket.report
 
+pocket-flux-report: .venv/.installed-tools
+	@$(BIN)/python -m tools.pocket_flux.report
+
 style-report: .venv/.installed-tools
 	@$(BIN)/python -m tools.reports.style
 
@@ -47,6 +50,12 @@ character-report: .venv/.installed-tools
 
 kill-report: .venv/.installed-base
 	@$(BIN)/python -m tools.reports.kill
+
+families-report: .venv/.installed-test
+	@$(BIN)/python -m tools.reports.families
+
+exchange-report: .venv/.installed-test
+	@$(BIN)/python -W ignore -m tools.reports.exchange --readme
 
 bench: .venv/.installed-test
 	@$(BIN)/python -m benchmarks.step

@@ -2,9 +2,10 @@
 
     python -m benchmarks.step
 
-One step on pocket with the shipped style preset (rank, targets, batch, precision): prediction, loss, backward, and the
-optimizer's step where something trains. Three bases take turns in one process, so that whatever else the machine does
-meets them all:
+One step on pocket with the batch, rank and precision of its style preset: prediction, loss, backward, and the
+optimizer's step where something trains. It is measured twice: with adapters on the attention layers, which are the
+recipe's own default, and on all layers, as pocket's style preset has them (so many thin products cost a fifth of the
+base's arithmetic alone). Three bases take turns in one process, so that whatever else the machine does meets them all:
 
     floor    the base without adapters: forward, and backward to the input of the first adapted layer
     ours     the base under our routed layers
@@ -13,7 +14,8 @@ meets them all:
 The last line on stdout is one JSON object:
 
     step_over_floor, step_over_peft    our time over theirs: the median over the rounds
-    memory_over_peft                   our peak memory over peft's, each in a process of its own
+    all_over_floor, all_over_peft      the same with adapters on all layers
+    memory_over_peft                   our peak memory over peft's, each in a process of its own, all layers adapted
     help_seconds                       `lorastyle --help`, the fastest of several
     first_step_seconds                 from the command to the first step of `lorastyle train`, caches warm
 """
@@ -38,7 +40,7 @@ import lorastyle
 from lorastyle.adapters.inject import inject
 from lorastyle.draws import Key
 
-ROUNDS, WARM_UP = 60, 3
+ROUNDS, WARM_UP = 40, 3
 MEMORY_STEPS, MEMORY_RUNS = 4, 3
 DATA = Path("sample_data") / "ink"
 
@@ -48,9 +50,9 @@ console = Console(stderr=True, highlight=False)
 class Loop:
     """A training loop on a base of its own, on fixed random latents."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets: str) -> None:
         self.base = lorastyle.load_base("pocket")
-        self.recipe = lorastyle.Recipe().resolved(
+        self.recipe = lorastyle.Recipe(targets=targets).resolved(
             self.base.preset("style"), images=28, resolution=self.base.resolution, guidance=self.base.guidance
         )
         generator = torch.Generator().manual_seed(0)
@@ -82,9 +84,9 @@ class Loop:
             self.optimizer.zero_grad()
 
 
-def floor() -> Loop:
+def floor(targets: str) -> Loop:
     """Gradients flow from the input of the adapted layer that runs first."""
-    loop = Loop()
+    loop = Loop(targets)
     order: list[nn.Module] = []
     layers = [loop.base.models[part].get_submodule(name) for part, names in loop.layers().items() for name in names]
     hooks = [layer.register_forward_hook(lambda layer, *_: order.append(layer)) for layer in layers]
@@ -99,8 +101,8 @@ def floor() -> Loop:
 class Ours(Loop):
     """The base under our routed layers, one adapter on all rows."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, targets: str) -> None:
+        super().__init__(targets)
         self.injection = inject(self.base.models, self.base.target_patterns(self.recipe))
         self.injection.create("ours", "lora", self.recipe.rank, self.recipe.alpha, self.recipe.rslora, key=Key(0))
         self.train([factor for _, _, factor in self.injection.factors()])
@@ -110,11 +112,11 @@ class Ours(Loop):
             super().step()
 
 
-def peft() -> Loop:
+def peft(targets: str) -> Loop:
     """The base under peft's injection."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    loop = Loop()
+    loop = Loop(targets)
     for part, names in loop.layers().items():
         config = LoraConfig(r=loop.recipe.rank, lora_alpha=loop.recipe.alpha, target_modules=names)
         inject_adapter_in_model(config, loop.base.models[part])
@@ -123,20 +125,22 @@ def peft() -> Loop:
     return loop
 
 
-SIDES: dict[str, Callable[[], Loop]] = {"floor": floor, "ours": Ours, "peft": peft}
+SIDES: dict[str, Callable[[str], Loop]] = {"floor": floor, "ours": Ours, "peft": peft}
 
 
-def step_times() -> dict[str, list[float]]:
+def step_times(targets: str) -> dict[str, list[float]]:
     """The seconds of each round's step, by side; the sides take turns at going first."""
-    loops = {name: make() for name, make in SIDES.items()}
+    loops = {name: make(targets) for name, make in SIDES.items()}
     times: dict[str, list[float]] = {name: [] for name in loops}
     names = list(loops)
-    for turn in track(range(WARM_UP + ROUNDS), "timing steps", console=console):
+    for turn in track(range(WARM_UP + ROUNDS), f"timing steps, {targets}", console=console):
         for name in names[turn % 3 :] + names[: turn % 3]:
             begun = time.perf_counter()
             loops[name].step()
             if turn >= WARM_UP:
                 times[name].append(time.perf_counter() - begun)
+    for name, seconds in times.items():
+        console.print(f"{name}: median {median(seconds) * 1000:.0f} ms, fastest {min(seconds) * 1000:.0f} ms")
     return times
 
 
@@ -154,7 +158,7 @@ def peak_bytes(side: str) -> int:
 
 
 def print_peak(side: str) -> None:
-    loop = SIDES[side]()
+    loop = SIDES[side]("all")
     for _ in range(MEMORY_STEPS):
         loop.step()
     unit = 1 if sys.platform == "darwin" else 1024
@@ -201,14 +205,14 @@ def _until_first_step(out: Path) -> float:
 
 
 def main() -> None:
-    times = step_times()
-    for name, seconds in times.items():
-        console.print(f"{name}: median {median(seconds) * 1000:.0f} ms, fastest {min(seconds) * 1000:.0f} ms")
+    times, every = step_times("attention"), step_times("all")
     peaks = {side: median(peak_bytes(side) for _ in range(MEMORY_RUNS)) for side in ("ours", "peft")}
     console.print({side: f"{peak / 2**20:.0f} MiB at the peak" for side, peak in peaks.items()})
     results = {
         "step_over_floor": over(times["ours"], times["floor"]),
         "step_over_peft": over(times["ours"], times["peft"]),
+        "all_over_floor": over(every["ours"], every["floor"]),
+        "all_over_peft": over(every["ours"], every["peft"]),
         "memory_over_peft": peaks["ours"] / peaks["peft"],
         "help_seconds": help_seconds(),
         "first_step_seconds": first_step_seconds(),

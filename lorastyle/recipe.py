@@ -15,7 +15,7 @@ import tomli_w
 
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.files import read_text
-from lorastyle.settings import Settings, none_word
+from lorastyle.settings import OWN, Settings, none_word
 
 __all__ = ["Preset", "Recipe", "Suggestion", "held_out_images"]
 
@@ -112,6 +112,11 @@ class Recipe(Settings):
             for name, value in self
             if name in self.model_fields_set and (value is not None or name == "min_snr")
         }
+
+    def of_kind(self) -> dict[str, int]:
+        """The settings that only its kind of adapter has, by the names that the kind gives them."""
+        own = f"{self.kind}_"
+        return {name.removeprefix(own): value for name, value in self if name in OWN and name.startswith(own)}
 
     def essence(self) -> dict[str, Any]:
         """The settings that decide the adapter's bytes: all but those about previews, measuring and keeping."""

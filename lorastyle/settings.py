@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -23,6 +24,14 @@ from pydantic import (
 from lorastyle.errors import BadInput
 
 TARGETS = ("attention", "attention+mlp", "all")
+
+# The kinds of adapters that can be trained: those of the folder adapters/kinds, which cannot be asked here without
+# loading torch. Kinds from outside are put in by lorastyle.adapters.kinds.register.
+KINDS = ["lora", "dora", "lokr", "oft"]
+
+# Settings that only some kinds have; OWN are those that a kind calls by the rest of the name.
+OF_KINDS = {"rslora": ("lora", "dora"), "lora_plus_ratio": ("lora", "dora"), "lokr_factor": ("lokr",)}
+OWN = ("lokr_factor",)
 
 # Classes of torch.optim that take one gradient per step and parameters of any shape.
 Optimizer = Literal[
@@ -33,8 +42,12 @@ _AUTO = BeforeValidator(lambda value: None if value == "auto" else value)
 _OFF = BeforeValidator(lambda value: None if value == "off" else value)
 
 
-def _setting(group: str, default: Any, unit: str, help: str, reason: str, **limits: Any) -> Any:
+def _setting(
+    group: str, default: Any, unit: str, help: str, reason: str, choices: list[str] | None = None, **limits: Any
+) -> Any:
     extra: dict[str, Any] = {"group": group, "unit": unit, "reason": reason}
+    if choices is not None:
+        extra["enum"] = choices
     return Field(default=default, description=help, json_schema_extra=extra, **limits)
 
 
@@ -69,11 +82,25 @@ class Settings(BaseModel):
         max_length=100,
     )
 
+    kind: str = _setting(
+        "adapter", "lora", "",
+        "How a layer's change is put together: 'lora' as two thin matrices, 'dora' as those with a length for each "
+        "output, 'lokr' as a small matrix repeated by a smaller one, 'oft' as rotations of blocks of outputs.",
+        "Every tool reads LoRA. DoRA is slower and learns finer; LoKr and OFT make far smaller files.",
+        choices=KINDS,
+    )
     rank: int = _setting(
         "adapter", 16, "dimensions",
-        "How much the adapter can hold. Higher takes in more detail, makes a larger file and overfits sooner.",
+        "How much the adapter can hold. Higher takes in more detail, makes a larger file and overfits sooner. "
+        "With the kind 'oft' it is the largest size of a block.",
         "16 is enough for most styles, and small enough not to learn the images by heart.",
         ge=1, le=512,
+    )
+    ranks: dict[str, Annotated[int, Field(ge=1, le=512)]] = _setting(
+        "adapter", {}, "dimensions",
+        "The ranks of layers that are to have another, by patterns (regular expressions) over their names; the first "
+        "pattern that matches counts.",
+        "One rank for all layers is enough for most.",
     )
     alpha: Annotated[float | None, _AUTO] = _setting(
         "adapter", None, "dimensions",
@@ -81,10 +108,23 @@ class Settings(BaseModel):
         "Equal to the rank the strength is 1, and the learning rate alone decides the pace.",
         gt=0, le=4096,
     )
+    alphas: dict[str, Annotated[float, Field(gt=0, le=4096)]] = _setting(
+        "adapter", {}, "dimensions",
+        "The alphas of layers that are to have another, by patterns over their names. In all others alpha stands to "
+        "the layer's rank as it does elsewhere.",
+        "One strength for all layers leaves the pace to the learning rate.",
+    )
     rslora: bool = _setting(
         "adapter", False, "",
         "Divide alpha by the square root of the rank instead of the rank (rsLoRA).",
         "It matters for ranks above 64, where plain LoRA learns too slowly (Kalajdzievski 2023).",
+    )
+    lokr_factor: int = _setting(
+        "adapter", 8, "rows",
+        "With the kind 'lokr' the largest number of rows and columns of the smaller matrix; the other one is as much "
+        "smaller than the layer.",
+        "8 is what most LoKr files of large bases were trained with.",
+        ge=2, le=256,
     )
     targets: str | list[str] = _setting(
         "adapter", "attention", "",
@@ -98,6 +138,12 @@ class Settings(BaseModel):
         "How far each step moves the adapter. Too high ruins pictures, too low learns nothing.",
         "1e-4 is the usual rate for LoRA with AdamW on large bases.",
         gt=0, le=10,
+    )
+    learning_rates: dict[str, Annotated[float, Field(gt=0, le=10)]] = _setting(
+        "learning", {}, "per step",
+        "The learning rates of layers that are to have another, by patterns (regular expressions) over their names; "
+        "the first pattern that matches counts.",
+        "One rate suits all layers of most bases.",
     )
     text_encoder_learning_rate: float = _setting(
         "learning", 0.0, "per step",
@@ -195,6 +241,18 @@ class Settings(BaseModel):
         ge=0, le=100,
     )
 
+    zero_terminal_snr: bool = _setting(
+        "loss", False, "",
+        "Let the noise end in nothing but noise, where the base's own schedule leaves a trace of the picture.",
+        "It lets pictures be very dark or bright, but a base not made so needs long training; only for v-prediction.",
+    )
+
+    clip_skip: int = _setting(
+        "images", 0, "layers",
+        "How many of the last layers of the CLIP text encoders are left out when captions are read.",
+        "0 is how most bases were trained; many for anime want 1, which other tools count as 2.",
+        ge=0, le=31,
+    )
     caption_dropout: float = _setting(
         "images", 0.1, "share of images",
         "How often an image is shown without its caption.",
@@ -322,6 +380,21 @@ class Settings(BaseModel):
     def _on_one_line(cls, words: str) -> str:
         return " ".join(words.split())
 
+    @field_validator("kind")
+    @classmethod
+    def _refuse_unknown_kinds(cls, kind: str) -> str:
+        if kind not in KINDS:
+            what = f"no kind of adapter called {kind!r} can be trained"
+            raise BadInput("recipe.kind", what, f"choose from {', '.join(KINDS)}")
+        return kind
+
+    @field_validator("ranks", "alphas", "learning_rates")
+    @classmethod
+    def _refuse_bad_patterns(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for pattern in values:
+            _refuse_bad_pattern(pattern, f"recipe.{info.field_name}")
+        return values
+
     @field_validator("targets")
     @classmethod
     def _refuse_bad_targets(cls, targets: str | list[str]) -> str | list[str]:
@@ -332,7 +405,7 @@ class Settings(BaseModel):
         if not targets:
             raise BadInput("recipe.targets", "an empty list adapts no layer", f"give patterns, or one of {presets}")
         for pattern in targets if isinstance(targets, list) else []:
-            _refuse_bad_pattern(pattern)
+            _refuse_bad_pattern(pattern, "recipe.targets")
         return targets
 
     def _refuse_contradictions(self) -> None:
@@ -349,6 +422,19 @@ class Settings(BaseModel):
             raise BadInput("recipe.keep_tags", what, "set shuffle_tags to true, or leave keep_tags out")
         if self.preview_every > 0 and not self.preview_prompts:
             raise BadInput("recipe.preview_prompts", "preview_every is set, but no prompt", "give preview_prompts")
+
+        self._refuse_what_the_kind_has_not()
+
+    def _refuse_what_the_kind_has_not(self) -> None:
+        """What only some kinds of adapters have."""
+        defaults = type(self).model_fields
+        for name, kinds in OF_KINDS.items():
+            if getattr(self, name) != defaults[name].default and self.kind not in kinds:
+                what = f"only adapters of the kind {' or '.join(kinds)} have it, and the kind is {self.kind}"
+                raise BadInput(f"recipe.{name}", what, "leave it out, or choose another kind")
+        if self.kind == "oft" and (self.alphas or self.alpha not in (None, self.rank)):
+            what = "a rotation has no alpha"
+            raise BadInput(f"recipe.{'alphas' if self.alphas else 'alpha'}", what, "leave it out with the kind oft")
 
     @classmethod
     def in_group(cls, group: str) -> set[str]:
@@ -388,6 +474,8 @@ def _allowed(schema: dict[str, Any]) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if "pattern" in schema:
         return f"text of the form {schema['default']}"
+    if schema["type"] == "object":
+        return f"a table of patterns, each with {_allowed(schema['additionalProperties'])}"
     if schema["type"] == "array":
         return f"a list, each entry {_allowed(schema['items'])}"
     length = f" of at most {schema['maxLength']} characters" if "maxLength" in schema else ""
@@ -407,9 +495,9 @@ def _limits(schema: dict[str, Any]) -> str:
     return f", {' and '.join(limits)}" if limits else ""
 
 
-def _refuse_bad_pattern(pattern: str) -> None:
+def _refuse_bad_pattern(pattern: str, where: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
         what = f"{pattern!r} is not a pattern ({error})"
-        raise BadInput("recipe.targets", what, "give regular expressions over names of layers") from error
+        raise BadInput(where, what, "give regular expressions over names of layers") from error

@@ -8,6 +8,8 @@ import pytest
 # Read when huggingface_hub and torch are first imported, so they must stand before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads that spin while they wait for each other make everything many times slower beside any other busy process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lorastyle import cli
+from lorastyle.cli.drawing import strength_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     from lorastyle.bases.family import families
 
     folder = tmp_path_factory.mktemp("base") / "tiny"
-    family = families()["sd"]
+    family = families()["sd1"]
     family.pipeline(family.tiny(0)).save_pretrained(folder)
     return str(folder)
 
@@ -127,9 +128,9 @@ def test_interrupted_is_130_and_resumes_to_the_same_bytes(base, pictures, tmp_pa
 
 
 def test_a_strength_stands_behind_the_last_colon():
-    assert cli.strength_of("ink.safetensors:0.5") == (Path("ink.safetensors"), 0.5)
-    assert cli.strength_of("ink.safetensors") == (Path("ink.safetensors"), 1.0)
-    assert cli.strength_of("C:/styles/ink.safetensors") == (Path("C:/styles/ink.safetensors"), 1.0)
+    assert strength_of("ink.safetensors:0.5") == (Path("ink.safetensors"), 0.5)
+    assert strength_of("ink.safetensors") == (Path("ink.safetensors"), 1.0)
+    assert strength_of("C:/styles/ink.safetensors") == (Path("C:/styles/ink.safetensors"), 1.0)
 
 
 def test_help_loads_neither_torch_nor_diffusers():

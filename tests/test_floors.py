@@ -175,7 +175,7 @@ def test_no_family_is_named_outside_its_folder(source: Source) -> None:
 
 
 def test_the_rule_about_families_has_something_to_look_for() -> None:
-    assert (FAMILIES / "sd.py").is_file()
+    assert (FAMILIES / "sdxl.py").is_file()
 
 
 # What must be cheap

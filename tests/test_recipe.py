@@ -26,11 +26,15 @@ CHANGED: dict[str, Any] = {
     "purpose": "object",
     "trigger": "sks mug",
     "class_word": "cup",
+    "kind": "dora",
     "rank": 8,
+    "ranks": {r"unet\.mid_block.*": 4, r".*to_q": 2},
     "alpha": 4.0,
+    "alphas": {".*to_q": 1.0},
     "rslora": True,
     "targets": [r".*\.attn1\..*", "conv_in"],
     "learning_rate": 2e-4,
+    "learning_rates": {".*to_k": 1e-3},
     "text_encoder_learning_rate": 1e-5,
     "lora_plus_ratio": 16.0,
     "steps": 300,
@@ -46,6 +50,8 @@ CHANGED: dict[str, Any] = {
     "min_snr": None,
     "noise_offset": 0.05,
     "preservation": 1.0,
+    "zero_terminal_snr": True,
+    "clip_skip": 1,
     "caption_dropout": 0.0,
     "shuffle_tags": True,
     "keep_tags": 2,
@@ -84,7 +90,8 @@ def _resolved(recipe: Recipe, images: int = 10, preset: Preset = PRESET) -> Reci
 @pytest.mark.parametrize("name", Recipe.model_fields)
 def test_every_setting_explains_itself(name: str) -> None:
     schema = PROPERTIES[name]
-    numbers = any(kind.get("type") in ("integer", "number") for kind in schema.get("anyOf", [schema]))
+    kinds = schema.get("anyOf", [schema.get("additionalProperties", schema)])
+    numbers = any(kind.get("type") in ("integer", "number") for kind in kinds)
     assert len(schema["description"]) > 20
     assert schema["reason"].endswith(".")
     assert schema["group"] in ("subject", "adapter", "learning", "loss", "images", "previews", "run")
@@ -93,8 +100,9 @@ def test_every_setting_explains_itself(name: str) -> None:
 
 
 def test_the_table_above_changes_every_setting() -> None:
-    assert set(CHANGED) | {"epochs"} == set(Recipe.model_fields)
+    assert set(CHANGED) | {"epochs", "lokr_factor"} == set(Recipe.model_fields)
     default = Recipe()
+    assert Recipe(kind="lokr", lokr_factor=4).lokr_factor != default.lokr_factor
     assert [name for name, value in CHANGED.items() if getattr(default, name) == value] == []
 
 
@@ -144,6 +152,12 @@ def test_unknown_settings_are_refused_with_the_nearest_name() -> None:
         ({"preview_prompts": "a cat"}, "a list"),
         ({"trackers": ["csv"]}, "tensorboard, wandb"),
         ({"targets": 3}, "a list"),
+        ({"kind": 3}, "one of lora, dora, lokr, oft"),
+        ({"kind": "loha"}, "lora, dora, lokr, oft"),
+        ({"ranks": 3}, "a table of patterns, each with a whole number, at least 1 and at most 512"),
+        ({"ranks": {".*to_q": 0}}, "a table of patterns, each with a whole number"),
+        ({"alphas": {".*to_q": 0}}, "a table of patterns, each with a number, above 0"),
+        ({"learning_rates": {".*to_q": -1.0}}, "a table of patterns, each with a number, above 0"),
     ],
     ids=str,
 )
@@ -166,6 +180,14 @@ def test_values_are_refused_with_what_is_allowed(settings: dict[str, Any], allow
         ({"targets": "attn"}, "targets"),
         ({"targets": []}, "targets"),
         ({"targets": ["attn1", "("]}, "targets"),
+        ({"ranks": {"(": 4}}, "ranks"),
+        ({"learning_rates": {"(": 1e-3}}, "learning_rates"),
+        ({"lokr_factor": 4}, "lokr_factor"),
+        ({"kind": "oft", "lokr_factor": 4}, "lokr_factor"),
+        ({"kind": "lokr", "rslora": True}, "rslora"),
+        ({"kind": "oft", "lora_plus_ratio": 2.0}, "lora_plus_ratio"),
+        ({"kind": "oft", "alpha": 4.0}, "alpha"),
+        ({"kind": "oft", "alphas": {".*": 4.0}}, "alphas"),
     ],
     ids=str,
 )
@@ -248,6 +270,8 @@ def test_toml_text_needs_no_file() -> None:
         ("preview_prompts", '["a cat", "a dog"]', ["a cat", "a dog"]),
         ("min_snr", "off", None),
         ("steps", "auto", None),
+        ("kind", "oft", "oft"),
+        ("ranks", '{".*to_q" = 8}', {".*to_q": 8}),
         ("seed", 3, 3),
     ],
 )

@@ -10,23 +10,22 @@ header: lora_adapter_metadata (see header.py), modelspec.* and what else the cal
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lorastyle.adapters import header
-from lorastyle.adapters.kinds import kind, kinds
+from lorastyle.adapters.kinds import Kind, kind, kind_of, kinds
+from lorastyle.adapters.tensors import read_tensors
 from lorastyle.errors import BadFile
 from lorastyle.files import write_bytes
 
-PICKLES = (b"PK", b"\x80")  # how the files of torch.save begin, new and old
-FOREIGN = ("lora_unet_", "lora_te", "lora_transformer_", "lycoris_")
+FOREIGN = ("lora_unet_", "lora_te", "lora_transformer_", "lycoris_", "diffusion_model.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +56,12 @@ class Adapter:
         rank = self.rank(layer)
         return self.alphas[layer] / (math.sqrt(rank) if self.rslora else rank)
 
-    def change(self, layer: str) -> Tensor:
-        """The change of the layer's weight that the adapter amounts to, in the weight's shape."""
-        return kind(self.kind).weight(self.factors[layer], self.scale(layer))
+    def change(self, layer: str, base: Tensor | None = None) -> Tensor:
+        """The change of the layer's weight `base` that the adapter amounts to, in the weight's shape.
+
+        Without `base` the shape is what the factors tell; kinds whose change depends on it raise BadInput.
+        """
+        return kind(self.kind).weight(self.factors[layer], self.scale(layer), base)
 
     def summary(self) -> dict[str, Any]:
         """What a person wants to know of it."""
@@ -82,11 +84,11 @@ def save(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.float32)
     """Write the adapter, whole; the same adapter gives the same bytes."""
     endings = kind(adapter.kind).tensors
     tensors = {
-        f"{header.published(layer)}.{endings[name]}": factor.detach().to("cpu", dtype).contiguous()
+        f"{header.published(layer)}.{endings[name]}": factor.detach().to("cpu", dtype, copy=True).contiguous()
         for layer, factors in adapter.factors.items()
         for name, factor in factors.items()
     }
-    write_bytes(path, _in_order(safetensors.torch.save(tensors, header.written(adapter))))
+    write_bytes(path, whole(tensors, header.written(adapter)))
 
 
 def load(path: Path | str) -> Adapter:
@@ -95,49 +97,24 @@ def load(path: Path | str) -> Adapter:
     Raises BadFile, saying what is wrong, for anything that is not a whole and sound adapter file.
     """
     path = Path(path)
-    tensors, strings = _read(path)
+    tensors, strings = read_tensors(path)
     _refuse_what_is_no_adapter(path, tensors)
     found = _by_layer(path, tensors)
     name, factors = _kind_of(path, found)
-    read = header.read(path, strings, {layer: kind(name).rank(held) for layer, held in factors.items()})
+    read = header.read(str(path), strings, {layer: kind(name).rank(held) for layer, held in factors.items()})
     for flag, value in kind(name).config.items():
         if read.config.get(flag, value) != value:
             raise BadFile(str(path), f"its header says {flag}, but the tensors for that are missing", "export it again")
     return Adapter(kind=name, factors=factors, alphas=read.alphas, rslora=read.rslora, **read.about)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start.startswith(PICKLES):
-            what = "this is a pickle file, which can run any code when it is opened"
-            raise BadFile(str(path), what, "use the same adapter as .safetensors, or convert it where you trust it")
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in sorted(file.keys())}, dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise BadFile(str(path), "there is no such file", "check the path") from None
-    except (OSError, SafetensorError) as error:
-        raise BadFile(
-            str(path), f"this is no whole .safetensors file ({error})", "download or export it again"
-        ) from error
-
-
 def _refuse_what_is_no_adapter(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    if not tensors:
-        raise BadFile(str(path), "there is nothing in it", "export it again")
     if any(name.startswith(FOREIGN) for name in tensors):
-        what = "its layers are named as kohya's tools do, which is not read yet"
-        raise BadFile(str(path), what, "convert it to the naming of diffusers")
-    if not any(".lora_" in name for name in tensors):
+        what = "its layers are named as in the files of other tools"
+        raise BadFile(str(path), what, f"run lorastyle import {path.name}, and use the file that it writes")
+    endings = [f".{ending}" for made in kinds().values() for ending in made.tensors.values()]
+    if not any(name.endswith(ending) for name in tensors for ending in endings):
         raise BadFile(str(path), "these are a model's own weights, not an adapter", "give it as the base instead")
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise BadFile(
-                str(path), f"{name} holds {tensor.dtype}, not fractions", "export it again without quantising"
-            )
-        if not torch.isfinite(tensor).all():
-            raise BadFile(str(path), f"{name} holds numbers that are not finite", "use an earlier checkpoint of it")
 
 
 def _by_layer(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -150,28 +127,39 @@ def _by_layer(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, 
             raise BadFile(
                 str(path), f"the tensor {name} is of no kind of adapter known here", "export it again without"
             )
-        found.setdefault(name.removesuffix(f".{ending}"), {})[ending] = tensor.to(torch.float32)
+        found.setdefault(name.removesuffix(f".{ending}"), {})[ending] = tensor
     return found
 
 
 def _kind_of(path: Path, found: Mapping[str, Mapping[str, Tensor]]) -> tuple[str, dict[str, dict[str, Tensor]]]:
     """The kind whose factors these are, and the factors by layer and name."""
-    present = {ending for held in found.values() for ending in held}
-    made = min(kinds().values(), key=lambda made: len(present.symmetric_difference(made.tensors.values())))
+    made = _nearest({ending for held in found.values() for ending in held})
+    factors = {}
     for layer, held in found.items():
-        missing = [ending for ending in made.tensors.values() if ending not in held]
-        if missing:
-            raise BadFile(str(path), f"{layer} has no {missing[0]}", "download or export it again")
-    factors = {layer: {name: held[ending] for name, ending in made.tensors.items()} for layer, held in found.items()}
-    for layer, held in factors.items():
-        if not made.fits(held):
-            shapes = " and ".join(str(list(factor.shape)) for factor in held.values())
+        if kind_of(held) is not made:
+            form = min(made.forms, key=lambda form: len(_endings(made, form).symmetric_difference(held)))
+            missing = sorted(_endings(made, form).difference(held))
+            what = f"{layer} has no {missing[0]}" if missing else f"{layer} is of another kind than {made.name}"
+            raise BadFile(str(path), what, "download or export it again")
+        factors[layer] = {name: held[ending] for name, ending in made.tensors.items() if ending in held}
+        if not made.fits(factors[layer]):
+            shapes = " and ".join(str(list(factor.shape)) for factor in factors[layer].values())
             raise BadFile(str(path), f"the factors of {layer} do not belong together: {shapes}", "export it again")
     return made.name, factors
 
 
-def _in_order(data: bytes) -> bytes:
+def _nearest(endings: Collection[str]) -> Kind:
+    """The kind one of whose forms is the nearest to these endings."""
+    return min(kinds().values(), key=lambda made: min(len(_endings(made, form) ^ set(endings)) for form in made.forms))
+
+
+def _endings(made: Kind, form: Collection[str]) -> frozenset[str]:
+    return frozenset(made.tensors[name] for name in form)
+
+
+def whole(tensors: Mapping[str, Tensor], strings: Mapping[str, str]) -> bytes:
     """A .safetensors file with the strings of its header in the order of their names, which the library leaves open."""
+    data = safetensors.torch.save(dict(tensors), dict(strings))
     end = 8 + int.from_bytes(data[:8], "little")
     head = json.loads(data[8:end])
     head["__metadata__"] = dict(sorted(head["__metadata__"].items()))

@@ -7,11 +7,11 @@ all else                kept as it is (modelspec.*)
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorastyle.adapters.kinds import kind
@@ -48,37 +48,51 @@ def published(layer: str) -> str:
 def written(adapter: "Adapter") -> dict[str, str]:
     """The header that says all of `adapter` but its factors."""
     ours = {FAMILY: adapter.family, TRIGGER: adapter.trigger, RECIPE: _json(adapter.recipe) if adapter.recipe else ""}
+    kept = {name: text for name, text in ours.items() if text}
+    return {"format": "pt"} | dict(adapter.metadata) | kept | {PEFT: peft(adapter)}
+
+
+def peft(adapter: "Adapter") -> str:
+    """What `lora_adapter_metadata` says of an adapter."""
     configs: dict[str, Any] = {}
     for model in sorted({layer.partition(".")[0] for layer in adapter.factors}):
         configs |= {f"{model}.{name}": value for name, value in _peft_config(adapter, model).items()}
-    kept = {name: text for name, text in ours.items() if text}
-    return {"format": "pt"} | dict(adapter.metadata) | kept | {PEFT: _json(configs)}
+    return _json(configs)
 
 
-def read(path: Path, strings: Mapping[str, str], ranks: Mapping[str, int]) -> Header:
+def scales(where: str, strings: Mapping[str, str], ranks: Mapping[str, int]) -> dict[str, float]:
+    """What the strings of a header say that the product of each layer's factors is multiplied by; see `read`."""
+    said = read(where, strings, ranks)
+    return {
+        layer: alpha / (math.sqrt(ranks[layer]) if said.rslora else ranks[layer])
+        for layer, alpha in said.alphas.items()
+    }
+
+
+def read(where: str, strings: Mapping[str, str], ranks: Mapping[str, int]) -> Header:
     """What the strings of a header say.
 
     Args:
-        ranks: of the file's layers.
+        where: the file, for messages. ranks: of the file's layers.
 
     Raises:
         BadFile: a string is not what it should be.
     """
-    configs = _object(path, strings, PEFT)
+    configs = _object(where, strings, PEFT)
     models = {layer.partition(".")[0] for layer in ranks}
     rslora = {bool(configs.get(f"{model}.use_rslora", False)) for model in models}
     if len(rslora) > 1:
-        raise BadFile(str(path), "only some of its models use rsLoRA", "export it again with one scale for all")
+        raise BadFile(where, "only some of its models use rsLoRA", "export it again with one scale for all")
     kept = {name: text for name, text in strings.items() if name not in ("format", PEFT, FAMILY, TRIGGER, RECIPE)}
     about = {
         "family": strings.get(FAMILY, ""),
         "trigger": strings.get(TRIGGER, strings.get("modelspec.trigger_phrase", "")),
-        "recipe": _object(path, strings, RECIPE),
+        "recipe": _object(where, strings, RECIPE),
         "metadata": kept,
     }
     switches = {name.partition(".")[2]: value for name, value in configs.items() if isinstance(value, bool)}
     return Header(
-        {layer: _alpha(path, configs, layer, rank) for layer, rank in ranks.items()}, rslora.pop(), switches, about
+        {layer: _alpha(where, configs, layer, rank) for layer, rank in ranks.items()}, rslora.pop(), switches, about
     )
 
 
@@ -102,29 +116,29 @@ def _suffix(layer: str) -> str:
     return layer.partition(".")[2].removeprefix("text_model.")
 
 
-def _alpha(path: Path, configs: Mapping[str, Any], layer: str, rank: int) -> float:
+def _alpha(where: str, configs: Mapping[str, Any], layer: str, rank: int) -> float:
     model, _, name = layer.partition(".")
     alpha = configs.get(f"{model}.lora_alpha", rank)
     patterns = configs.get(f"{model}.alpha_pattern") or {}
     for pattern, value in patterns.items() if isinstance(patterns, dict) else [(patterns, 0)]:
         literal = _LITERAL.fullmatch(str(pattern))
         if literal is None:
-            raise BadFile(str(path), f"its alpha_pattern {pattern!r} is no plain name", "export it again")
+            raise BadFile(where, f"its alpha_pattern {pattern!r} is no plain name", "export it again")
         if f".{name}".endswith(f".{literal[1]}".replace("\\", "")):
             alpha = value
             break
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < float("inf"):
-        raise BadFile(str(path), f"the alpha of {layer} is {alpha!r}", "export it again with a number")
+        raise BadFile(where, f"the alpha of {layer} is {alpha!r}", "export it again with a number")
     return float(alpha)
 
 
-def _object(path: Path, strings: Mapping[str, str], name: str) -> dict[str, Any]:
+def _object(where: str, strings: Mapping[str, str], name: str) -> dict[str, Any]:
     try:
         value = json.loads(strings.get(name) or "{}")
     except (json.JSONDecodeError, RecursionError) as error:
-        raise BadFile(str(path), f"the {name} of its header is not valid JSON", "export it again") from error
+        raise BadFile(where, f"the {name} of its header is not valid JSON", "export it again") from error
     if not isinstance(value, dict):
-        raise BadFile(str(path), f"the {name} of its header is no set of names and values", "export it again")
+        raise BadFile(where, f"the {name} of its header is no set of names and values", "export it again")
     return value
 
 

@@ -1,18 +1,19 @@
 """Putting routed layers into the models of a base, and taking them out again."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from lorastyle.adapters.file import Adapter
-from lorastyle.adapters.kinds import is_layer, kind as kind_called
+from lorastyle.adapters.kinds import Factors, Kind, is_layer, kind as kind_called
 from lorastyle.adapters.layer import RoutedLayer
 from lorastyle.adapters.routing import Router, Routing
 from lorastyle.draws import Key
-from lorastyle.errors import BadInput
+from lorastyle.errors import BadInput, Unsupported
 
 
 def inject(models: Mapping[str, nn.Module], patterns: Mapping[str, Sequence[str]]) -> "Injection":
@@ -88,21 +89,44 @@ class Injection:
     # adapters
 
     def create(
-        self, name: str, kind: str, rank: int, alpha: float | None = None, rslora: bool = False, *, key: Key
+        self,
+        name: str,
+        kind: str,
+        rank: int,
+        alpha: float | None = None,
+        rslora: bool = False,
+        *,
+        key: Key,
+        ranks: Mapping[str, int] | None = None,
+        alphas: Mapping[str, float] | None = None,
+        settings: Mapping[str, int] | None = None,
     ) -> int:
         """Add an untrained adapter on all injected layers, which changes nothing yet; returns its slot.
 
         Args:
             alpha: by default the rank. key: what the first factors are drawn from.
+            ranks, alphas: by patterns over the names of layers, what is otherwise in them. Where there is no alpha for
+                a layer of another rank, its alpha keeps the same share of the rank.
+            settings: of the kind's own, what is other than their defaults.
+
+        Raises:
+            BadInput: a pattern matches no layer.
+            Unsupported: the kind cannot be trained, or not in one of the layers.
         """
-        made = kind_called(kind)
-        adapter = Adapter(
-            kind=kind,
-            factors={layer: made.init(routed.shape, rank, key, layer) for layer, routed in self.layers.items()},
-            alphas=dict.fromkeys(self.layers, float(rank if alpha is None else alpha)),
-            rslora=rslora,
+        made, settings = kind_called(kind), settings or {}
+        if not made.trainable:
+            raise Unsupported("kind", f"{kind} adapters are read and merged, not trained", "choose another kind")
+        ranked, alphaed = (
+            by_layer(given or {}, self.layers, where)
+            for given, where in ((ranks, "recipe.ranks"), (alphas, "recipe.alphas"))
         )
-        return self.add(name, adapter)
+        factors, kept = {}, {}
+        for layer, routed in self.layers.items():
+            wanted = int(ranked.get(layer, rank))
+            share = 1.0 if alpha is None else alpha / rank
+            factors[layer] = made.init(routed.layer, wanted, key, layer, {**made.settings, **settings})
+            kept[layer] = _kept_alpha(made, factors[layer], wanted, alphaed.get(layer, share * wanted), rslora)
+        return self.add(name, Adapter(kind=kind, factors=factors, alphas=kept, rslora=rslora))
 
     def add(self, name: str, adapter: Adapter) -> int:
         """Add an adapter, injecting the layers it needs; returns its slot.
@@ -111,13 +135,12 @@ class Injection:
         """
         if name in self._members:
             raise BadInput(name, "there already is an adapter of that name", "choose another name, or remove that one")
-        layers = {self._found(name, layer): layer for layer in adapter.factors}
+        layers = {find_layer(self._models, name, layer): layer for layer in adapter.factors}
         kind = kind_called(adapter.kind)
         for layer, called in layers.items():
             routed = self.layers.get(layer) or self.inject_layer(layer)
-            found = {tensor: tuple(factor.shape) for tensor, factor in adapter.factors[called].items()}
-            if found != kind.shapes(routed.shape, adapter.rank(called)):
-                what = f"its factors for {layer} do not fit a layer with weights {list(routed.shape.weight)}"
+            if not kind.fits(adapter.factors[called], routed.layer.shape):
+                what = f"its factors for {layer} do not fit a layer with weights {list(routed.layer.shape.weight)}"
                 raise BadInput(name, what, "use the base that it was trained on")
         slot, self._slots = self._slots, self._slots + 1
         for layer, called in layers.items():
@@ -169,14 +192,41 @@ class Injection:
         above, _, leaf = path.rpartition(".")
         return self._models[part].get_submodule(above), leaf
 
-    def _found(self, adapter: str, layer: str) -> str:
-        """The name that a layer of an adapter's file has in the models here."""
-        part, _, path = layer.partition(".")
-        # Text encoders have all their layers under text_model or not, depending on class and version of transformers.
-        for name in (path, path.removeprefix("text_model."), f"text_model.{path}"):
-            if part in self._models and _has(self._models[part], name):
-                return f"{part}.{name}"
-        raise BadInput(adapter, f"the base has no layer {layer}", "use the base that it was trained on")
+
+def find_layer(models: Mapping[str, nn.Module], adapter: str, layer: str) -> str:
+    """The name that a layer of an adapter's file has in these models; raises BadInput where they have none such."""
+    part, _, path = layer.partition(".")
+    # Text encoders have all their layers under text_model or not, depending on class and version of transformers.
+    for name in (path, path.removeprefix("text_model."), f"text_model.{path}"):
+        if part in models and _has(models[part], name):
+            return f"{part}.{name}"
+    raise BadInput(adapter, f"the base has no layer {layer}", "use the base that it was trained on")
+
+
+def by_layer(patterns: Mapping[str, float], layers: Collection[str], where: str) -> dict[str, float]:
+    """The values of the layers that patterns match, with or without the model's name in front; the first one counts.
+
+    Raises BadInput, naming `where`, for a pattern that matches no layer.
+    """
+    found: dict[str, float] = {}
+    for pattern, value in patterns.items():
+        matched = [name for name in layers if _matches(pattern, name) or _matches(pattern, name.partition(".")[2])]
+        if not matched:
+            raise BadInput(where, f"{pattern!r} matches no layer that has an adapter", "correct the pattern")
+        found = dict.fromkeys(matched, value) | found
+    return found
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(pattern, name) is not None
+
+
+def _kept_alpha(made: Kind, factors: Factors, rank: int, alpha: float, rslora: bool) -> float:
+    """The alpha with which factors whose own rank may be another act as strongly as was wanted."""
+    own = made.rank(factors)
+    if not made.scaled:
+        return float(own)
+    return alpha * (math.sqrt(own / rank) if rslora else own / rank)
 
 
 def _matched(model: nn.Module, part: str, patterns: Sequence[str]) -> Iterator[str]:

@@ -5,13 +5,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorastyle.adapters.kinds import Factors, Kind, Shape
+from lorastyle.adapters.kinds import Factors, Kind, Layer
 from lorastyle.adapters.routing import Router
 from lorastyle.errors import LorastyleError
 
 
 class Stack(nn.Module):
-    """The factors of the members of one kind and rank in one layer: parameters [members, ...], always float32.
+    """The factors of the members of one kind and shape in one layer: parameters [members, ...], always float32.
 
     slots: where routings find the members. scales: the `s` of each member.
     """
@@ -24,7 +24,7 @@ class Stack(nn.Module):
 
     def add(self, slot: int, scale: float, factors: Factors) -> None:
         """Put a member with these factors after the others."""
-        for name in self.kind.tensors:
+        for name in sorted(factors):
             new = factors[name].detach().to(torch.float32)[None]
             old = self.factors.get(name)
             self._replace(name, new.clone() if old is None else torch.cat([old.detach(), new.to(old.device)]))
@@ -54,7 +54,7 @@ class RoutedLayer(nn.Module):
 
     def __init__(self, name: str, base: nn.Module, router: Router) -> None:
         super().__init__()
-        self.name, self.router, self.shape = name, router, Shape.of(name, base)
+        self.name, self.router, self.layer = name, router, Layer.of(name, base)
         self.base = base
         self.stacks: dict[str, Stack] = {}
         self._keeps_output = False
@@ -81,12 +81,13 @@ class RoutedLayer(nn.Module):
         y = output.clone() if self._keeps_output else output
         for stack in self.stacks.values():
             for part in routing.parts(stack.slots, stack.scales, x.device):
-                y = stack.kind.add(y, x, output, stack.factors, part, self.shape)
+                y = stack.kind.add(y, x, output, stack.factors, part, self.layer)
         return y
 
     def add(self, kind: Kind, slot: int, scale: float, factors: Factors) -> None:
-        """Add a member to the stack of its kind and rank."""
-        key = f"{kind.name}_{kind.rank(factors)}"
+        """Add a member to the stack of its kind and shapes."""
+        shapes = ("x".join(map(str, factors[name].shape)) for name in sorted(factors))
+        key = "_".join([kind.name, *shapes])
         if key not in self.stacks:
             self.stacks[key] = Stack(kind)
             self.register_module(key, self.stacks[key])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Self
 
@@ -23,12 +24,26 @@ class Part:
     rows: which rows of the batch, [rows]; None for all of them in order.
     members: the member of each block, [blocks]; None where the blocks are the stack's members in order.
     gain: weight times scale of each row, [rows]; None where it is 1 for all.
+    strengths: the weight of each row. scales: the scale of each block's member.
     """
 
     rows: slice | Tensor | None
     blocks: int
     members: Tensor | None
     gain: Tensor | None
+    strengths: tuple[float, ...]
+    scales: tuple[float, ...]
+    device: torch.device
+
+    @cached_property
+    def strength(self) -> Tensor | None:
+        """The weight of each row, [rows]; None where it is 1 for all."""
+        return _unless_one(self.strengths, self.device)
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The scale of each block's member, [blocks]."""
+        return torch.tensor(self.scales, dtype=torch.float32, device=self.device)
 
     def take(self, batch: Tensor) -> Tensor:
         """The rows [rows, ...] of a batch [batch, ...]."""
@@ -51,9 +66,11 @@ class Part:
 
     def amplify(self, rows: Tensor) -> Tensor:
         """Each row times its gain; any shape that holds one row after the other."""
-        if self.gain is None:
-            return rows
-        return (rows.reshape(len(self.gain), -1) * self.gain[:, None].to(rows.dtype)).view(rows.shape)
+        return _times(rows, self.gain)
+
+    def strengthen(self, rows: Tensor) -> Tensor:
+        """Each row times its weight alone, for what has its member's scale in it already."""
+        return _times(rows, self.strength)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +124,13 @@ class Routing:
     def _worked_out(self, slots: tuple[int, ...], scales: tuple[float, ...], device: torch.device) -> Iterator[Part]:
         places = {slot: place for place, slot in enumerate(slots)}
         named = [
-            [(places[slot], weight * scales[places[slot]]) for slot, weight in zip(*row, strict=True) if slot in places]
+            [(places[slot], weight) for slot, weight in zip(*row, strict=True) if slot in places]
             for row in zip(self.index.tolist(), self.weight.tolist(), strict=True)
         ]
         for turn in range(max(map(len, named), default=0)):
             rows = [row for row, uses in enumerate(named) if turn < len(uses)]
-            members, gains = zip(*(named[row][turn] for row in rows), strict=True)
-            yield _part(rows, members, gains, self.batch, len(slots), device)
+            members, strengths = zip(*(named[row][turn] for row in rows), strict=True)
+            yield _part(rows, members, strengths, self.batch, scales, device)
 
 
 class Router:
@@ -136,16 +153,35 @@ class Router:
 
 
 def _part(
-    rows: list[int], members: Sequence[int], gains: Sequence[float], batch: int, size: int, device: torch.device
+    rows: list[int],
+    members: Sequence[int],
+    strengths: tuple[float, ...],
+    batch: int,
+    scales: Sequence[float],
+    device: torch.device,
 ) -> Part:
     length = math.gcd(*(len(list(run)) for _, run in groupby(members)))
     blocks = members[::length]
+    gains = [strength * scales[member] for strength, member in zip(strengths, members, strict=True)]
     return Part(
         rows=_rows(rows, batch, device),
         blocks=len(blocks),
-        members=None if blocks == tuple(range(size)) else torch.tensor(blocks, device=device),
-        gain=None if set(gains) == {1.0} else torch.tensor(gains, dtype=torch.float32, device=device),
+        members=None if blocks == tuple(range(len(scales))) else torch.tensor(blocks, device=device),
+        gain=_unless_one(gains, device),
+        strengths=strengths,
+        scales=tuple(scales[member] for member in blocks),
+        device=device,
     )
+
+
+def _unless_one(values: Sequence[float], device: torch.device) -> Tensor | None:
+    return None if set(values) == {1.0} else torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def _times(rows: Tensor, gain: Tensor | None) -> Tensor:
+    if gain is None:
+        return rows
+    return (rows.reshape(len(gain), -1) * gain[:, None].to(rows.dtype)).view(rows.shape)
 
 
 def _rows(rows: list[int], batch: int, device: torch.device) -> slice | Tensor | None:

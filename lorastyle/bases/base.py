@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,11 +24,16 @@ class Base:
     """A frozen base of some family; :func:`lorastyle.bases.load.load_base` makes one.
 
     Its weights never require grad. Its parts are loaded when they are first needed, and again after `unload`.
+
+    clip_skip: how many of the last layers of its CLIP text encoders are left out when it reads prompts.
+    source: the folder or file that it was read from, if it was.
     """
 
     name: str
     family: Family
     parts: Parts
+    clip_skip: int = 0
+    source: Path | None = None
     _fingerprints: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     # what it is
@@ -73,8 +79,13 @@ class Base:
 
     @property
     def guidance(self) -> float:
-        """The usual strength of classifier-free guidance."""
-        return self.family.guidance
+        """The usual strength of classifier-free guidance; 1 is none."""
+        return self.family.usual_guidance(self.parts)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What one should know before one trains on this base, a sentence each."""
+        return self.family.cautions(self.parts)
 
     def preset(self, purpose: str) -> Preset:
         """What its family suggests for training a "style", a "character" or an "object"."""
@@ -97,6 +108,24 @@ class Base:
         """Into how many tokens the text falls; a good trigger word falls into few, an unknown one into many."""
         return self.family.tokens(self.parts, text)
 
+    def set_for(self, recipe: Recipe) -> "Base":
+        """This base, its models shared, as it reads prompts and as noise runs with these settings.
+
+        Raises BadInput where it cannot do what they ask.
+        """
+        if (rate := recipe.text_encoder_learning_rate) and len(self.adapted) == 1:
+            what = f"it is {rate:g}, but {self.family.title} has no text encoder that carries adapters"
+            raise BadInput("recipe.text_encoder_learning_rate", what, "set it to 0")
+        if recipe.clip_skip == self.clip_skip and not recipe.zero_terminal_snr:
+            return self
+        parts = self.parts
+        if recipe.zero_terminal_snr:
+            parts = parts.replaced(scheduler=self.family.zero_terminal_snr(parts))
+        base = Base(self.name, self.family, parts, recipe.clip_skip, self.source)
+        base._fingerprints.update({role: known for role, known in self._fingerprints.items() if role != "text"})
+        base.encode_prompts([""])  # refuses to leave out layers that are not there
+        return base
+
     # what it computes
 
     @torch.no_grad()
@@ -114,11 +143,17 @@ class Base:
 
     def encode_prompts(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """What `predict` needs to know of the prompts, tensors [batch, ...] by name; gradients can flow."""
+        if self.clip_skip:
+            return self.family.encode_prompts_skipping(self.parts, prompts, self.clip_skip)
         return self.family.encode_prompts(self.parts, prompts)
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]; gradients can flow."""
         return self.family.predict(self.parts, latents, timesteps, conditioning)
+
+    def guided(self, unconditional: Tensor, told: Tensor, guidance: float) -> Tensor:
+        """The prediction [batch, ...] under guidance, of those for the negative prompt and for the prompt."""
+        return self.family.guided(unconditional, told, guidance)
 
     def geometry(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         """What `predict` needs to know of how pictures came to their size, tensors [batch, ...] by name."""
@@ -136,16 +171,24 @@ class Base:
         """
         trained = self.adapted if recipe.text_encoder_learning_rate else self.adapted[:1]
         if isinstance(recipe.targets, str):
-            return {part: list(self.family.targets[recipe.targets][part]) for part in trained}
+            targets = self.family.targets[recipe.targets]
+            return {part: [self._busy(part, pattern) for pattern in targets[part]] for part in trained}
         patterns: dict[str, list[str]] = {part: [] for part in trained}
         for pattern in recipe.targets:
-            matched = {part: _matched(self.parts[part], part, pattern) for part in trained}
+            matched = {part: _matched(self.parts[part], part, self._busy(part, pattern)) for part in trained}
             if not any(matched.values()):
                 what = f"{pattern!r} matches no layer of {' or '.join(trained)}"
                 raise BadInput("recipe.targets", what, "correct the pattern")
             for part, names in matched.items():
                 patterns[part] += [re.escape(name) for name in names]
         return {part: names for part, names in patterns.items() if names}
+
+    def _busy(self, part: str, pattern: str) -> str:
+        """The pattern, but for layers whose outputs are thrown away."""
+        begins = re.escape(f"{part}.")
+        idle = [found for found in self.family.idle(self.parts, self.clip_skip) if found.startswith(begins)]
+        without = "|".join(found.removeprefix(begins) for found in idle)
+        return f"(?!(?:{without})$)(?:{pattern})" if idle else pattern
 
     def checkpoint_gradients(self, on: bool) -> None:
         """Save memory in training: keep only the inputs of each block of the denoiser, and run it again backward."""
@@ -162,6 +205,8 @@ class Base:
             digest = hashlib.blake2b(digest_size=16)
             for part in self.role(role):
                 _add_content(digest, self.parts[part])
+            if role == "text" and self.clip_skip:
+                digest.update(f"without its last {self.clip_skip}".encode())
             self._fingerprints[role] = digest.hexdigest()
         return self._fingerprints[role]
 
@@ -193,6 +238,8 @@ def _add_content(digest: Any, part: Any) -> None:
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(part, bool | int | float | str):
+        digest.update(json.dumps(part).encode())
     else:
         vocabulary = {"tokens": part.get_vocab(), "longest": part.model_max_length}
         digest.update(json.dumps(vocabulary, sort_keys=True).encode())
@@ -201,6 +248,13 @@ def _add_content(digest: Any, part: Any) -> None:
 def _settings(model: nn.Module) -> dict[str, Any]:
     """The settings that decide what the model computes, not where it came from or how it was stored."""
     config: Any = model.config
-    settings = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return _deciding(config.to_dict() if hasattr(config, "to_dict") else dict(config))
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     told = ("architectures", "dtype", "torch_dtype", "transformers_version")
-    return {name: value for name, value in settings.items() if not name.startswith("_") and name not in told}
+    return {
+        name: _deciding(value) if isinstance(value, Mapping) else value  # a model made of models has settings of each
+        for name, value in settings.items()
+        if not str(name).startswith("_") and name not in told
+    }

@@ -13,6 +13,7 @@ from lorastyle.bases import families as folder
 from lorastyle.bases.layout import Layout
 from lorastyle.bases.noise import Noise
 from lorastyle.bases.parts import Parts
+from lorastyle.errors import BadInput
 from lorastyle.recipe import Preset
 
 Conditioning = Mapping[str, Tensor]
@@ -37,12 +38,14 @@ class Place:
     """Where a layer's weight stands in the files of other tools.
 
     name: of the module there. Where several of our layers are one fused module there, `widths` are the relative
-    numbers of output rows of all of them in order, and `index` says which of them this layer is.
+    numbers of output rows of all of them in order, and `index` says which of them this layer is. ending: what follows
+    the module's name in that of its weight.
     """
 
     name: str
     index: int = 0
     widths: tuple[int, ...] = (1,)
+    ending: str = ".weight"
 
 
 class Family(Protocol):
@@ -75,8 +78,20 @@ class Family(Protocol):
     presets: Mapping[str, Preset]
     """For each purpose what it suggests for a recipe."""
 
+    kohya_prefixes: Mapping[str, str] = {"transformer": "lora_unet", "text_encoder": "lora_te1"}
+    """For each adapted part how the names of its layers begin in adapters for kohya's tools."""
+
+    not_applicable: Mapping[str, str] = {}
+    """What bases of this family cannot do of what the report on families tries, with the reason for each."""
+
     guidance: float
     """The usual strength of classifier-free guidance."""
+
+    known_as: Mapping[str, str] = {}
+    """What other tools call the family: "kohya" in `ss_base_model_version`, "a1111" as "sd version"."""
+
+    spellings: Mapping[str, str] = {}
+    """For tools that read adapters of this family in other names than usual: "kohya" or "diffusers"."""
 
     def recognises(self, layout: Layout) -> bool:
         """Whether a base laid out like this, without a marker, is of this family."""
@@ -95,6 +110,14 @@ class Family(Protocol):
 
     def noise(self, parts: Parts) -> Noise:
         """How its latents are noised and what it predicts."""
+
+    def zero_terminal_snr(self, parts: Parts) -> Any:
+        """The base's scheduler, but with noise that ends in nothing but noise (Lin et al. 2023, arXiv 2305.08891).
+
+        Raises BadInput where the noise does so already or the base could not be trained so.
+        """
+        what = f"the noise of {self.title} ends in nothing but noise anyway"
+        raise BadInput("recipe.zero_terminal_snr", what, "leave it out")
 
     def scheduler(self, parts: Parts, steps: int, latents: Tensor) -> Any:
         """A new deterministic diffusers sampler, set for that many steps from noise like `latents` [batch, ...]."""
@@ -117,6 +140,14 @@ class Family(Protocol):
     def encode_prompts(self, parts: Parts, prompts: Sequence[str]) -> dict[str, Tensor]:
         """What `predict` needs to know of the prompts, tensors [batch, ...] by name."""
 
+    def encode_prompts_skipping(self, parts: Parts, prompts: Sequence[str], skip: int) -> dict[str, Tensor]:
+        """The same without the last `skip` layers of the CLIP text encoders ("clip skip").
+
+        Raises BadInput where they have no more layers than that, or where prompts are read by another encoder.
+        """
+        what = f"it is {skip}, but {self.title} has no CLIP text encoder whose layers could be left out"
+        raise BadInput("clip_skip", what, "set clip_skip to 0")
+
     def predict(self, parts: Parts, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch].
 
@@ -128,9 +159,31 @@ class Family(Protocol):
         """What `predict` needs to know of how pictures came to their size, tensors [batch, ...] by name."""
         return {}
 
+    def usual_guidance(self, parts: Parts) -> float:
+        """`guidance`, but where bases of this family differ that of this very one; 1 is none."""
+        return self.guidance
+
+    def call(self, guidance: float) -> str:
+        """The arguments that tell its pipeline that guidance, as the code of a call."""
+        return f"guidance_scale={guidance:g}"
+
     def embeds_guidance(self, parts: Parts) -> bool:
         """Whether the denoiser is told the guidance, instead of being run without the prompt too."""
         return False
+
+    def guided(self, unconditional: Tensor, told: Tensor, guidance: float) -> Tensor:
+        """The prediction [batch, ...] under classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) of the
+        predictions for the negative prompt and for the prompt."""
+        return unconditional + guidance * (told - unconditional)
+
+    def idle(self, parts: Parts, skip: int) -> Sequence[str]:
+        """Patterns of layers, with their part in front, that get no adapter though `targets` matches them: what they
+        compute is thrown away, so they could learn nothing. skip: how many layers of CLIP are left out."""
+        return ()
+
+    def cautions(self, parts: Parts) -> list[str]:
+        """What one should know before one trains on this very base, a sentence each with what to do about it."""
+        return []
 
     def tokens(self, parts: Parts, text: str) -> int:
         """Into how many tokens the text falls."""

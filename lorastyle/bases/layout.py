@@ -16,6 +16,9 @@ MARKER = "_lorastyle_family"  # an entry of a part's config; diffusers keeps unk
 PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
 _WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors")
 
+# What only files with scaled fp8, fp4 or nf4 weights have; read as plain numbers those would be wrong.
+_PACKED = re.compile(r"(?:^|\.)(?:scaled_fp8|scale_weight|weight_scale|comfy_quant|absmax|quant_map)$")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -45,6 +48,14 @@ class Layout:
             raise refused_pickle(folder)
         raise BadFile(str(folder), "there are no weights (.safetensors) in it", "download the base again, whole")
 
+    def weights(self, part: str) -> list[Path]:
+        """The files that hold the weights of `part`, of one variant; none where it has no weights."""
+        found = {file: _WEIGHTS.fullmatch(file.name) for file in sorted((self.path / part).glob("*.safetensors"))}
+        if not any(found.values()):
+            return []
+        variant = self.variant(part)
+        return [file for file, match in found.items() if match and match["variant"] == variant]
+
 
 def read_layout(path: Path) -> Layout:
     """Read the layout of the folder or file at `path`.
@@ -57,7 +68,11 @@ def read_layout(path: Path) -> Layout:
         raise refused_pickle(path)
     if path.suffix != ".safetensors":
         raise BadFile(str(path), "this is no model file", "give a diffusers folder or a .safetensors checkpoint")
-    return Layout(path, tensors=_read_tensors(path))
+    tensors = _read_tensors(path)
+    if packed := next((name for name in tensors if _PACKED.search(name)), None):
+        what = f"its weights are packed into numbers of 8 bits or fewer, with scales beside them ({packed})"
+        raise BadFile(str(path), what, "use the same model in fp16 or bf16")
+    return Layout(path, tensors=tensors)
 
 
 def refused_pickle(path: Path) -> BadFile:

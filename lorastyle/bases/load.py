@@ -12,12 +12,12 @@ from lorastyle.bases.loading import quiet
 from lorastyle.bases.parts import Parts
 from lorastyle.errors import BadInput, Unsupported
 
-EMBEDDED = {"pocket": Path(__file__).parent / "pocket"}
+EMBEDDED = {"pocket": Path(__file__).parent / "pocket", "pocket-flux": Path(__file__).parent / "pocket_flux"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_base(source: str | Path = "pocket", device: torch.device | str | None = None) -> Base:
-    """The base at `source`: "pocket", a diffusers folder, a single .safetensors checkpoint, or a hub id.
+    """The base at `source`: "pocket", "pocket-flux", a diffusers folder, a single .safetensors checkpoint, or a hub id.
 
     Its parts are loaded when they are first used, in fp32. Only a hub id, and a single checkpoint without a folder of
     configurations beside it, ask the network.
@@ -32,7 +32,7 @@ def load_base(source: str | Path = "pocket", device: torch.device | str | None =
     """
     layout = read_layout(_located(source))
     family = detect(layout)
-    base = Base(_name(source), family, Parts(family.loaders(layout)))
+    base = Base(_name(source), family, Parts(family.loaders(layout)), source=layout.path)
     base.to(device or _default_device())
     return base
 
@@ -62,7 +62,11 @@ def _seen(layout: Layout) -> str:
 
 def _located(source: str | Path) -> Path:
     if source in EMBEDDED:
-        return EMBEDDED[str(source)]
+        place = EMBEDDED[str(source)]
+        if not place.is_dir():
+            do = f"make them as tools/{place.name}/README.md says, or use another base"
+            raise BadInput(str(source), "its weights have not been made for this copy of lorastyle", do)
+        return place
     path = Path(source)
     if path.exists():
         return path

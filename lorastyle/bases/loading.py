@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from lorastyle.bases.layout import Layout
+from lorastyle.bases.family import Place
+from lorastyle.bases.layout import Layout, read_layout
 from lorastyle.errors import BadFile
 
 AGAIN = "download the base again, whole"
@@ -28,14 +29,71 @@ def checkpoint_loaders(layout: Layout, parts: Sequence[str], pipeline: str) -> d
     return {part: partial(load_from_checkpoint, layout.path, part, parts, pipeline) for part in parts}
 
 
-def load_from_folder(layout: Layout, part: str) -> Any:
-    """One part, as its own class loads it; raises BadFile where a file is missing, damaged or a pickle."""
+def companion(layout: Layout, why: str) -> Layout:
+    """The diffusers folder beside a single checkpoint, which has its name without the suffix.
+
+    Raises BadFile where there is none; `why` says what it is needed for.
+    """
+    beside = layout.path.with_suffix("")
+    if not (beside / "model_index.json").is_file():
+        raise BadFile(str(layout.path), why, f"put the folder of a diffusers pipeline of this kind at {beside}")
+    return read_layout(beside)
+
+
+def load_by_names(
+    layout: Layout, configs: Layout, part: str, pieces: Callable[[str], Sequence[Place]], prefix: str
+) -> nn.Module:
+    """One diffusers model from a single checkpoint in other names; its configuration is in the folder of `configs`.
+
+    Args:
+        pieces: for the name of each weight the tensors in the file, or rows of them, that make it up, one under
+            another.
+        prefix: stands in front of these names in the file, or does not.
+
+    Raises BadFile where weights are missing or do not fit.
+    """
+    from accelerate import init_empty_weights
+
+    prefix = prefix if any(name.startswith(prefix) for name in layout.tensors) else ""
+    with quiet(), _said_plainly(layout.path, AGAIN):
+        with init_empty_weights(include_buffers=False):
+            model = _kind(configs, part).from_config(dict(configs.configs[part]))
+        wanted = {
+            name: [(prefix + place.name, place) for place in pieces(name)] for name in model.state_dict(keep_vars=True)
+        }
+        missing = sorted({stored for found in wanted.values() for stored, _ in found} - set(layout.tensors))
+        if missing:
+            raise _incomplete(layout.path, missing)
+        with safe_open(layout.path, framework="pt") as file:
+            weights = {
+                name: torch.cat([_rows(file.get_slice(stored), place) for stored, place in found])
+                for name, found in wanted.items()
+            }
+        model.load_state_dict(weights, assign=True)
+    return _aligned(model)
+
+
+def _rows(stored: Any, place: Place) -> torch.Tensor:
+    """What belongs to `place` of a tensor in a file, in fp32."""
+    share = stored.get_shape()[0] // sum(place.widths)
+    first = share * sum(place.widths[: place.index])
+    return stored[first : first + share * place.widths[place.index]].float()
+
+
+def _kind(layout: Layout, part: str) -> Any:
+    """The class of that part."""
     library, name = layout.configs["model_index"].get(part, (None, None))
     if library not in ("diffusers", "transformers"):
         raise BadFile(str(layout.path), f"its {part} is of no class of diffusers or transformers", "use another base")
     kind = getattr(importlib.import_module(library), str(name), None)
     if kind is None:
         raise BadFile(str(layout.path), f"{library} has no class {name} for its {part}", f"update {library}")
+    return kind
+
+
+def load_from_folder(layout: Layout, part: str) -> Any:
+    """One part, as its own class loads it; raises BadFile where a file is missing, damaged or a pickle."""
+    kind = _kind(layout, part)
     place = layout.path / part
     if not place.is_dir():
         raise BadFile(str(place), "there is no such folder", AGAIN)

@@ -15,7 +15,7 @@ class Parts(Mapping[str, Any]):
     """
 
     def __init__(self, loaders: Mapping[str, Callable[[], Any]]) -> None:
-        self.device = torch.device("cpu")
+        self._device = torch.device("cpu")
         self._loaders = dict(loaders)
         self._loaded: dict[str, Any] = {}
 
@@ -24,10 +24,18 @@ class Parts(Mapping[str, Any]):
         """Parts that are in memory already and, having come from nowhere, stay there when dropped."""
         return cls({name: partial(_same, part) for name, part in loaded.items()})
 
+    @property
+    def device(self) -> torch.device:
+        """Where the models are."""
+        return self._device
+
     def __getitem__(self, name: str) -> Any:
         if name not in self._loaded:
             self._loaded[name] = self._prepared(self._loaders[name]())
         return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaders  # without loading it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)
@@ -44,17 +52,52 @@ class Parts(Mapping[str, Any]):
         """A view of some parts, which loads none until it is asked for it."""
         return _View(self, names)
 
+    def replaced(self, **others: Any) -> "Parts":
+        """These parts with some others in their place; the rest is shared, loaded once and dropped for both."""
+        return _Replaced(self, others)
+
     def drop(self, name: str) -> None:
         """Let the part go from memory; it is loaded again when it is next asked for."""
         self._loaded.pop(name, None)
 
     def to(self, device: torch.device) -> None:
         """Move what is in memory to `device`; what is loaded later goes there too."""
-        self.device = device
+        self._device = device
         self._loaded = {name: self._prepared(part) for name, part in self._loaded.items()}
 
     def _prepared(self, part: Any) -> Any:
         return part.eval().requires_grad_(False).to(self.device) if isinstance(part, nn.Module) else part
+
+
+class _Replaced(Parts):
+    def __init__(self, parts: Parts, others: Mapping[str, Any]) -> None:
+        self._parts, self._others = parts, others
+
+    @property
+    def device(self) -> torch.device:
+        return self._parts.device
+
+    def __getitem__(self, name: str) -> Any:
+        return self._others[name] if name in self._others else self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @property
+    def loaded(self) -> list[str]:
+        return self._parts.loaded
+
+    def drop(self, name: str) -> None:
+        self._parts.drop(name)
+
+    def to(self, device: torch.device) -> None:
+        self._parts.to(device)
 
 
 def _same(part: Any) -> Any:

@@ -13,6 +13,7 @@ from lorastyle.adapters.inject import Injection, inject
 from lorastyle.bases.base import Base
 from lorastyle.errors import BadInput
 from lorastyle.generation.sampling import Row, sample
+from lorastyle.recipe import Recipe
 
 Strengths = Mapping[Path | str | Adapter, float]
 
@@ -29,6 +30,8 @@ def generate(
     width: int | None = None,
     height: int | None = None,
     batch: int = 4,
+    clip_skip: int | None = None,
+    zero_terminal_snr: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
     """Draw one picture for each prompt; the base is afterwards as it was before.
@@ -43,6 +46,7 @@ def generate(
         steps: of denoising. `guidance`: how closely to follow the prompt, 1 is off; by default the base's own.
         width, height: in pixels; by default the base's own resolution.
         batch: how many pictures are drawn at once.
+        clip_skip, zero_terminal_snr: as the adapters' recipes have them; by default as the base is set.
         progress: called after each step with the steps done and the steps in all.
 
     Raises:
@@ -51,11 +55,16 @@ def generate(
     """
     if isinstance(prompts, str):
         raise BadInput("prompts", "this is one text, not a list of prompts", "put it into a list")
+    skip = base.clip_skip if clip_skip is None else clip_skip
+    base = base.set_for(Recipe(clip_skip=skip, zero_terminal_snr=zero_terminal_snr))
     guidance = base.guidance if guidance is None else guidance
     most = base.noise.steps
     _require(1 <= steps <= most, "steps", steps, f"choose 1 to {most}; 20 to 50 are usual")
     _require(math.isfinite(guidance) and guidance >= 0, "guidance", guidance, "choose 1 (off) or more, such as 5")
     _require(not negative or guidance > 1, "negative", "a negative prompt without guidance", "choose guidance above 1")
+    if negative and base.embeds_guidance:
+        what = f"{base.name} draws in one go, guidance included, and reads no negative prompt"
+        raise BadInput("negative", what, "leave it out")
     _require(batch >= 1, "batch", batch, "choose 1 or more")
     for name, side in (("width", width), ("height", height)):
         fits = side is None or (side > 0 and side % base.divisor == 0)

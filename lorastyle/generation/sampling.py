@@ -101,7 +101,7 @@ def denoise(
         if guidance > 1:
             both = base.predict(torch.cat([latents, latents]), timestep.expand(2 * len(latents)), conditioning)
             unconditional, told = both.chunk(2)
-            predicted = unconditional + guidance * (told - unconditional)
+            predicted = base.guided(unconditional, told, guidance)
         else:
             predicted = base.predict(latents, timestep.expand(len(latents)), conditioning)
         latents = scheduler.step(predicted, timestep, latents).prev_sample

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from lorastyle.adapters.inject import by_layer
 from lorastyle.recipe import Recipe
 
 
@@ -28,12 +29,18 @@ def build_optimizer(factors: Iterable[tuple[str, str, nn.Parameter]], recipe: Re
 
     Args:
         factors: (layer name, factor name, parameter [members, ...]). Layers of text encoders have their own learning
-            rate; "up" factors learn `lora_plus_ratio` times as fast (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
+            rate, and so have those that a pattern of the recipe matches; "up" factors learn `lora_plus_ratio` times as
+            fast (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
+
+    Raises:
+        BadInput: a pattern of the recipe matches no layer.
     """
+    factors = list(factors)
+    own = by_layer(recipe.learning_rates, {layer for layer, _, _ in factors}, "recipe.learning_rates")
     groups: dict[float, list[nn.Parameter]] = {}
     for layer, factor, parameter in factors:
-        text = not layer.startswith(("unet.", "transformer."))
-        rate = recipe.text_encoder_learning_rate if text else recipe.learning_rate
+        text = layer.startswith("text_encoder")
+        rate = own.get(layer, recipe.text_encoder_learning_rate if text else recipe.learning_rate)
         groups.setdefault(rate * (recipe.lora_plus_ratio if factor == "up" else 1.0), []).append(parameter)
     made = getattr(torch.optim, recipe.optimizer)
     # One kernel for all factors of a group, where the class has one; else hundreds of small ones.

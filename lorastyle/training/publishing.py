@@ -103,6 +103,7 @@ def card(run: Run, studio: Studio, images: int, held_out: float | None) -> str:
     measured = "" if held_out is None else f"- held-out loss: {held_out:.3f} of the base's own\n"
     examples = "\n".join(f"- {text}" for text in texts)
     prompt = texts[0].replace('"', "'")
+    guidance = base.guidance if recipe.guidance is None else recipe.guidance
     return f"""# {run.name}
 
 A {recipe.purpose} adapter for the base `{base.name}`, trained with lorastyle. {call}
@@ -116,11 +117,11 @@ The pictures above show, first without and then with the adapter, the same promp
 ## How to use it
 
 ```python
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
-pipeline = StableDiffusionPipeline.from_pretrained("BASE", safety_checker=None)  # the folder or hub id of {base.name}
+pipeline = DiffusionPipeline.from_pretrained("BASE")  # the folder or hub id of {base.name}
 pipeline.load_lora_weights("{run.adapter.name}")
-image = pipeline("{prompt}", guidance_scale={recipe.guidance:g}).images[0]
+image = pipeline("{prompt}", {base.family.call(guidance)}).images[0]
 ```
 
 or

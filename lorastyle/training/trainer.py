@@ -77,6 +77,9 @@ def train(
     """
     data, recipe = data.on_background(recipe.background), with_trigger_word(recipe, data)
     recipe = recipe.resolved(base.preset(recipe.purpose), len(data.samples), base.resolution, base.guidance)
+    base = base.set_for(recipe)
+    for caution in base.cautions:
+        warnings.warn(caution, stacklevel=2)
     run = open_run(out, resume)
     files.write_text(run.recipe, recipe.to_toml())
     examples = prepare(base, data, recipe, publishing.prompts(data, recipe))
@@ -150,11 +153,14 @@ class Trainer:
         base.to(self.accelerator.device)
         injection.create(
             MEMBER,
-            kind="lora",
+            kind=recipe.kind,
             rank=recipe.rank,
             alpha=recipe.alpha,
             rslora=recipe.rslora,
             key=Key(recipe.seed, MEMBER),
+            ranks=recipe.ranks,
+            alphas=recipe.alphas,
+            settings=recipe.of_kind(),
         )
         injection.to(self.accelerator.device)
         base.checkpoint_gradients(recipe.gradient_checkpointing)
@@ -178,7 +184,8 @@ class Trainer:
         norms = member_norms(self.parameters)
         if not torch.isfinite(norms).all():
             raise self.diverged(rows, "a gradient")
-        check_coverage(self.step, self.factors)
+        if any(row.caption for row in rows):  # without a caption nothing may reach the text encoders
+            check_coverage(self.step, self.factors)
         if recipe.gradient_clip:
             clip(self.parameters, norms, recipe.gradient_clip)
         self.optimizer.step()

@@ -26,7 +26,7 @@ def an_adapter(**changed: object) -> Adapter:
         for layer, both in SHAPES.items()
     }
     settings: dict = {
-        "family": "sd",
+        "family": "sd1",
         "factors": factors,
         "alphas": {TO_Q: 4.0, CONV: 8.0, Q_PROJ: 0.5},
         "trigger": "zwxü",
@@ -156,7 +156,7 @@ BAD_TENSORS: dict[str, tuple[dict[str, Tensor], str]] = {
     "unknown": (good(**{f"{TO_Q}.lora_C.weight": torch.ones(1)}), r"lora_C\.weight is of no kind of adapter"),
     "bias": (good(**{f"{TO_Q}.lora_B.bias": torch.ones(8)}), r"lora_B\.bias is of no kind of adapter"),
     "checkpoint": ({"unet.conv_in.weight": torch.ones(2)}, "a model's own weights, not an adapter"),
-    "kohya": ({"lora_unet_mid_block_to_q.lora_down.weight": torch.ones(4, 6)}, "as kohya's tools do"),
+    "kohya": ({"lora_unet_mid_block_to_q.lora_down.weight": torch.ones(4, 6)}, "named as in the files of other tools"),
 }
 
 

@@ -15,9 +15,9 @@ from lorastyle.bases.base import Base
 from lorastyle.bases.family import families
 from lorastyle.bases.load import load_base
 from lorastyle.errors import BadFile, Unsupported
+from tests.bases.families.unets import vae_name
 
-LAYERS = 1  # residual blocks in each level of the tiny UNet
-LEVELS = 4  # of the tiny autoencoder
+LAYERS = 2  # residual blocks in each level of the tiny UNet
 RESIDUAL = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
     "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection",
@@ -27,11 +27,6 @@ ENDS = {
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
 }  # fmt: skip
 MIDDLE = {"resnets.0": "middle_block.0", "attentions.0": "middle_block.1", "resnets.1": "middle_block.2"}
-VAE_NAMES = {
-    "resnets": "block", "conv_shortcut": "nin_shortcut", "conv_norm_out": "norm_out", "downsamplers.0": "downsample",
-    "upsamplers.0": "upsample",
-}  # fmt: skip
-VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
 def unet_name(name: str) -> str:
@@ -45,8 +40,8 @@ def unet_name(name: str) -> str:
     side, level, kind, number, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
     if kind == "downsamplers":
         return f"input_blocks.{(level + 1) * (LAYERS + 1)}.0.{rest.replace('conv', 'op')}"
-    if kind == "upsamplers":  # after the attention of the level's last block
-        return f"output_blocks.{level * (LAYERS + 1) + LAYERS}.2.{rest}"
+    if kind == "upsamplers":  # after the level's last residual block: the innermost level has no attention
+        return f"output_blocks.{level * (LAYERS + 1) + LAYERS}.{1 if level == 0 else 2}.{rest}"
     block = level * (LAYERS + 1) + number + (1 if side == "down" else 0)
     place = 1 if kind == "attentions" else 0
     return f"{'input' if side == 'down' else 'output'}_blocks.{block}.{place}.{residual_name(rest)}"
@@ -55,19 +50,6 @@ def unet_name(name: str) -> str:
 def residual_name(rest: str) -> str:
     first, _, last = rest.partition(".")
     return f"{RESIDUAL[first]}.{last}" if first in RESIDUAL else rest
-
-
-def vae_name(name: str) -> str:
-    name = re.sub(r"mid_block\.resnets\.(\d)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
-    if "mid_block.attentions.0" in name:
-        name = name.replace("mid_block.attentions.0", "mid.attn_1")
-        for ours, original in VAE_ATTENTION.items():
-            name = name.replace(f"attn_1.{ours}.", f"attn_1.{original}.")
-    name = re.sub(r"down_blocks\.(\d)", r"down.\1", name)
-    name = re.sub(r"up_blocks\.(\d)", lambda found: f"up.{LEVELS - 1 - int(found[1])}", name)
-    for ours, original in VAE_NAMES.items():
-        name = name.replace(ours, original)
-    return name
 
 
 def original(base: Base) -> dict[str, Tensor]:
@@ -84,7 +66,7 @@ def original(base: Base) -> dict[str, Tensor]:
 
 @pytest.fixture
 def made() -> Base:
-    family = families()["sd"]
+    family = families()["sd1"]
     return Base("tiny", family, family.tiny(0))
 
 
@@ -100,7 +82,7 @@ def checkpoint(made: Base, tmp_path: Path) -> Path:
 
 def test_a_checkpoint_is_the_same_base(checkpoint: Path, made: Base) -> None:
     base = load_base(checkpoint)
-    assert (base.name, base.family.name) == ("tiny", "sd")
+    assert (base.name, base.family.name) == ("tiny", "sd1")
     for part in ("unet", "vae", "text_encoder"):
         expected, loaded = made.parts[part].state_dict(), base.parts[part].state_dict()
         assert loaded.keys() == expected.keys()

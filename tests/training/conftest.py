@@ -12,7 +12,7 @@ from lorastyle.bases.family import families
 
 
 def tiny_base() -> Base:
-    family = families()["sd"]
+    family = families()["sd1"]
     return Base("tiny", family, family.tiny(0))
 
 

@@ -10,6 +10,7 @@ import torch
 
 import lorastyle
 from lorastyle import BadInput, Diverged, Interrupted, train
+from lorastyle.bases.base import Base
 from lorastyle.training.metrics import read_metrics
 
 
@@ -75,11 +76,16 @@ EFFECTIVE = {
     "purpose": "object",
     "trigger": "other",
     "class_word": "thing",
+    "kind": "oft",
     "rank": 8,
+    "ranks": {".*to_q": 2},
     "alpha": 2.0,
+    "alphas": {".*to_q": 2.0},
+    "lokr_factor": 2,
     "rslora": True,
     "targets": "attention+mlp",
     "learning_rate": 2e-3,
+    "learning_rates": {".*to_q": 1e-2},
     "text_encoder_learning_rate": 1e-4,
     "lora_plus_ratio": 4.0,
     "steps": 5,
@@ -96,6 +102,8 @@ EFFECTIVE = {
     "min_snr": 1.0,
     "noise_offset": 0.1,
     "preservation": 1.0,
+    "zero_terminal_snr": True,
+    "clip_skip": 1,
     "caption_dropout": 0.9,
     "shuffle_tags": True,
     "keep_tags": 3,
@@ -115,6 +123,8 @@ def test_every_setting_has_its_effect(base, data, recipe, tmp_path, reference, f
     """The recipe's essence is in the file's header, so the factors themselves are compared where they must differ."""
     # What is compared, and against what, differs for settings that act only together with another.
     start = recipe.changed({"shuffle_tags": True}) if field == "keep_tags" else recipe
+    start = recipe.changed({"kind": "lokr"}) if field == "lokr_factor" else start
+    base = predicting_v(base) if field == "zero_terminal_snr" else base
     start = recipe.changed({"preservation": 1.0}) if field == "class_word" else start
     start = recipe.changed({"steps": "auto", "batch": 6}) if field == "epochs" else start
     changed = start.changed({field: EFFECTIVE[field]})
@@ -129,8 +139,14 @@ def test_every_setting_has_its_effect(base, data, recipe, tmp_path, reference, f
     assert one.recipe[field] != other.recipe[field]
 
 
+def predicting_v(base):
+    scheduler = base.parts["scheduler"]
+    changed = type(scheduler).from_config(scheduler.config, prediction_type="v_prediction")
+    return Base("tiny", base.family, base.parts.replaced(scheduler=changed))
+
+
 def same_factors(one, other):
-    if one.factors.keys() != other.factors.keys():
+    if one.kind != other.kind or one.factors.keys() != other.factors.keys():
         return False
     pairs = [
         (one.factors[layer][name], other.factors[layer][name]) for layer in one.factors for name in one.factors[layer]

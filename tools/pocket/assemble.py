@@ -10,15 +10,18 @@ fp16; its UNet's configuration also carries the marker by which lorastyle knows 
 import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from tools.pocket import autoencoder, unet, words
 
 SHIPPED = Path("lorastyle/bases/pocket")
 CARD = {"README.md": "card.md", "generations.png": "generations.png"}  # the card and the sheet it shows
+# transformers loads in the dtype that the configuration names, diffusers in fp32; both should be the same.
+ADDED = {"unet": {"_lorastyle_family": "pocket"}, "text_encoder": {"dtype": "float32"}}
 
 
 def pipeline() -> StableDiffusionPipeline:
@@ -35,25 +38,24 @@ def pipeline() -> StableDiffusionPipeline:
     )
 
 
-def mark(folder: Path) -> None:
-    """Write the family's marker into the UNet's configuration, and drop what the machine put into any."""
-    # transformers loads in the dtype that the configuration names, diffusers in fp32; both should be the same.
-    added = {"unet": {"_lorastyle_family": "pocket"}, "text_encoder": {"dtype": "float32"}}
+def mark(folder: Path, added: Mapping[str, Mapping[str, str]]) -> None:
+    """Write into each part's configuration what is `added` to it, and drop what the machine put into any."""
     for path in folder.glob("*/*config.json"):
-        config = json.loads(path.read_text(encoding="utf-8")) | added.get(path.parent.name, {})
+        config = json.loads(path.read_text(encoding="utf-8")) | dict(added.get(path.parent.name, {}))
         config.pop("_name_or_path", None)
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def assemble(folder: Path) -> None:
+def assemble(folder: Path, pipeline: DiffusionPipeline, added: Mapping[str, Mapping[str, str]], card: Path) -> None:
+    """Write the pipeline in fp16 to `folder`, anew, with the files of CARD that lie in the folder `card`."""
     if folder.is_dir():
         shutil.rmtree(folder)
-    pipeline().to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    mark(folder)
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    mark(folder, added)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
     for name, source in CARD.items():
-        shutil.copy(Path(__file__).with_name(source), folder / name)
+        shutil.copy(card / source, folder / name)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {total / 1e6:.1f} MB")
 
@@ -61,7 +63,7 @@ def assemble(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=SHIPPED)
-    assemble(parser.parse_args().out)
+    assemble(parser.parse_args().out, pipeline(), ADDED, card=Path(__file__).parent)
 
 
 if __name__ == "__main__":

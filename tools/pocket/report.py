@@ -1,6 +1,6 @@
-"""Measure the shipped base as plain diffusers sees it.
+"""Measure a base that ships as plain diffusers sees it.
 
-    python -m tools.pocket.report
+    python -m tools.pocket.report [--base pocket-flux]
 
 Draws every concept in both styles, on backgrounds spread evenly over the named colours, and looks up the nearest of
 all drawings (pixels averaged 4 x 4, on the background that was asked for). The last line on stdout is one JSON object:
@@ -23,19 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from rich.console import Console
-from rich.progress import track
 
 import lorastyle
 from tools.pocket import autoencoder, drawings
 from tools.pocket.captions import STYLES, Caption
+from tools.pocket.plain import BASES, Pipeline
 from tools.reports import judge, sheets
 
-SHIPPED = Path(lorastyle.__file__).parent / "bases" / "pocket"
-FOLDER = Path("runs") / "reports" / "pocket"
+FOLDER = Path("runs") / "reports"
 STEPS = 25
-BATCH = 20
 SHOWN = 100
 
 console = Console(stderr=True, highlight=False)
@@ -65,42 +62,11 @@ def asked() -> list[Asked]:
     ]
 
 
-class Pipeline:
-    """The shipped folder, loaded and used with plain diffusers."""
-
-    def __init__(self, folder: Path, guidance: float) -> None:
-        self.guidance = guidance
-        begun = time.perf_counter()
-        self.pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-        self.load_seconds = time.perf_counter() - begun
-        self.pipeline.set_progress_bar_config(disable=True)
-
-    def draw(self, prompts: list[str], steps: int, first_seed: int = 0) -> np.ndarray:
-        """RGB bytes [n, 128, 128, 3]; picture number i is drawn from the seed `first_seed` + i."""
-        generators = [torch.Generator().manual_seed(first_seed + number) for number in range(len(prompts))]
-        result = self.pipeline(
-            prompts,
-            num_inference_steps=steps,
-            guidance_scale=self.guidance,
-            generator=generators,
-            output_type="np",
-        )
-        return (result.images * 255).round().astype(np.uint8)
-
-    def four_images_seconds(self) -> float:
-        prompts = [one.prompt for one in asked()[:: len(asked()) // 4][:4]]
-        begun = time.perf_counter()
-        self.draw(prompts, steps=20)
-        return time.perf_counter() - begun
-
-    def draw_all(self, wanted: list[Asked]) -> np.ndarray:
-        starts = range(0, len(wanted), BATCH)
-        return np.concatenate(
-            [
-                self.draw([one.prompt for one in wanted[start : start + BATCH]], STEPS, first_seed=start)
-                for start in track(starts, "drawing", console=console)
-            ]
-        )
+def four_images_seconds(pipeline: Pipeline) -> float:
+    prompts = [one.prompt for one in asked()[:: len(asked()) // 4][:4]]
+    begun = time.perf_counter()
+    pipeline.draw(prompts, steps=20)
+    return time.perf_counter() - begun
 
 
 @dataclass(frozen=True)
@@ -142,15 +108,15 @@ def share(values: list[bool]) -> float:
     return sum(values) / len(values)
 
 
-def save_sheets(pictures: np.ndarray, wanted: list[Asked], faults: dict[int, str]) -> None:
+def save_sheets(pictures: np.ndarray, wanted: list[Asked], faults: dict[int, str], folder: Path) -> None:
     """`generations.png`, evenly chosen, and `faults.png`, all that are wrong with what they are taken for."""
     chosen = np.linspace(0, len(wanted) - 1, SHOWN).round().astype(int)
     wrong = {place for place, number in enumerate(chosen) if number in faults}
     labels = [wanted[number].prompt for number in chosen]
-    sheets.save(sheets.contact_sheet(pictures[chosen], labels, 10, wrong), FOLDER / "generations.png")
+    sheets.save(sheets.contact_sheet(pictures[chosen], labels, 10, wrong), folder / "generations.png")
     if faults:
         labels = [f"{wanted[number].prompt} > {instead}" for number, instead in faults.items()]
-        sheets.save(sheets.contact_sheet(pictures[list(faults)], labels, 10), FOLDER / "faults.png")
+        sheets.save(sheets.contact_sheet(pictures[list(faults)], labels, 10), folder / "faults.png")
 
 
 def psnr(pipeline: Pipeline) -> dict[str, float]:
@@ -164,13 +130,14 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def report(folder: Path, guidance: float) -> dict[str, Any]:
-    pipeline, wanted = Pipeline(folder, guidance), asked()
-    seconds = pipeline.four_images_seconds()
-    pictures = pipeline.draw_all(wanted)
+def report(name: str, folder: Path, guidance: float) -> dict[str, Any]:
+    """Measure the base `name`, or what lies in its form at `folder`."""
+    pipeline, wanted = Pipeline(BASES[name], folder, guidance), asked()
+    seconds = four_images_seconds(pipeline)
+    pictures = pipeline.draw_all([one.prompt for one in wanted], STEPS, console)
     seen = Seen.of(pictures, wanted)
-    save_sheets(pictures, wanted, seen.faults(wanted))
-    console.print(f"pictures: {FOLDER}")
+    save_sheets(pictures, wanted, seen.faults(wanted), FOLDER / name)
+    console.print(f"pictures: {FOLDER / name}")
     timings = {"load_seconds": round(pipeline.load_seconds, 2), "four_images_seconds": round(seconds, 2)}
     size = {"megabytes": round(megabytes(folder), 2), "guidance": guidance, "images": len(wanted)}
     return psnr(pipeline) | seen.results(wanted) | timings | size
@@ -178,13 +145,15 @@ def report(folder: Path, guidance: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=SHIPPED, help="another base in the same form")
-    parser.add_argument("--guidance", type=float, default=None, help="lorastyle's own for pocket by default")
+    parser.add_argument("--base", choices=BASES, default="pocket", help="which of the bases that ship")
+    parser.add_argument("--folder", type=Path, default=None, help="another base in the same form")
+    parser.add_argument("--guidance", type=float, default=None, help="lorastyle's own for the base by default")
     options = parser.parse_args()
+    folder = options.folder or BASES[options.base].folder
     guidance = options.guidance
     if guidance is None:
-        guidance = lorastyle.load_base(str(options.folder)).guidance
-    print(json.dumps(report(options.folder, guidance)), flush=True)
+        guidance = lorastyle.load_base(str(folder)).guidance
+    print(json.dumps(report(options.base, folder, guidance)), flush=True)
 
 
 if __name__ == "__main__":

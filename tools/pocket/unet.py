@@ -8,24 +8,25 @@ Latents and caption embeddings are computed once and kept under `build/pocket`; 
 """
 
 import argparse
-import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
 
 from tools.pocket import autoencoder, drawings, packages, state, words
 from tools.pocket.captions import STYLES, Caption, unknown_word
+from tools.pocket.trainer import Trainer
 
 FOLDER = packages.BUILD / "pocket"
 STATE = FOLDER / "unet.safetensors"
 ROWS = 24_000  # caption and latent pairs prepared ahead
 BATCH = 32
 RATE = 1e-3
-AVERAGING = 0.998
 CAPTION_DROPOUT = 0.1
 
 
@@ -84,11 +85,11 @@ def pictures() -> list[Picture]:
 
 
 @torch.no_grad()
-def latents() -> torch.Tensor:
-    """Latents of `pictures()`, [n, channels, 16, 16] in fp16."""
-    path = FOLDER / "latents.safetensors"
+def latents(folder: Path, encoder: Callable[[], AutoencoderKL]) -> torch.Tensor:
+    """Latents of `pictures()`, [n, channels, 16, 16] in fp16, kept in `folder` after the first time."""
+    path = folder / "latents.safetensors"
     if not path.is_file():
-        model, known, parts = autoencoder.normalised(), drawings.concepts(), []
+        model, known, parts = encoder(), drawings.concepts(), []
         for start in range(0, len(pictures()), 32):
             chunk = pictures()[start : start + 32]
             rgb = np.stack([drawings.picture(p.style, known[p.concept], p.background, p.filtered) for p in chunk])
@@ -112,6 +113,18 @@ def caption_of(picture: Picture, generator: np.random.Generator) -> Caption:
     return Caption(concept, style, picture.filtered, background, word, place, form)
 
 
+def captioned() -> tuple[np.ndarray, list[str]]:
+    """The number of a picture [ROWS], and a caption for it, of each prepared row; 12 % of the pictures are filtered."""
+    generator = np.random.default_rng(12)
+    plain = [index for index, picture in enumerate(pictures()) if picture.filtered is None]
+    filtered = [index for index, picture in enumerate(pictures()) if picture.filtered]
+    share = int(ROWS * 0.12)
+    chosen = np.concatenate(
+        [np.resize(generator.permutation(plain), ROWS - share), generator.permutation(filtered)[:share]]
+    )
+    return chosen, [str(caption_of(pictures()[index], generator)) for index in chosen]
+
+
 @torch.no_grad()
 def embeddings() -> tuple[torch.Tensor, torch.Tensor]:
     """For each prepared row the picture's number [rows] and its caption's embedding [rows + 1, 40, width], bf16.
@@ -120,100 +133,53 @@ def embeddings() -> tuple[torch.Tensor, torch.Tensor]:
     """
     path = FOLDER / "embeddings.safetensors"
     if not path.is_file():
-        generator, encoder = np.random.default_rng(12), words.trained()
-        plain = [index for index, picture in enumerate(pictures()) if picture.filtered is None]
-        filtered = [index for index, picture in enumerate(pictures()) if picture.filtered]
-        share = int(ROWS * 0.12)
-        chosen = np.concatenate(
-            [np.resize(generator.permutation(plain), ROWS - share), generator.permutation(filtered)[:share]]
-        )
-        texts = [str(caption_of(pictures()[index], generator)) for index in chosen] + [""]
+        encoder, (chosen, texts) = words.trained(), captioned()
         with torch.autocast("cpu", torch.bfloat16):
-            parts = [
-                encoder(words.tokenize(texts[i : i + 64])).last_hidden_state.bfloat16()
-                for i in range(0, len(texts), 64)
-            ]
+            parts = [encoder(words.tokenize(some)).last_hidden_state.bfloat16() for some in batched([*texts, ""], 64)]
         state.save(path, embeddings={"texts": torch.cat(parts), "pictures": torch.from_numpy(chosen)})
     stored = state.load(path)["embeddings"]
     return stored["pictures"], stored["texts"]
 
 
+def batched(texts: list[str], size: int) -> list[list[str]]:
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
+
+
 def timesteps(generator: np.random.Generator, count: int) -> torch.Tensor:
-    """Timesteps [count] with a density of 0.6 + 0.8 t on 0..1: more of them at high noise, where shapes are decided."""
-    u = generator.random(count)
-    t = (-0.6 + np.sqrt(0.36 + 1.6 * u)) / 0.8
-    return torch.from_numpy(np.minimum((t * 1000).astype(np.int64), 999))
+    """Times [count] with a density of 0.6 + 0.8 t on 0..1: more of them at high noise, where shapes are decided."""
+    return torch.from_numpy((-0.6 + np.sqrt(0.36 + 1.6 * generator.random(count))) / 0.8)
 
 
-class Trainer:
-    """The UNet, its average, its optimizer and the prepared data."""
+class Data:
+    """The prepared data."""
 
-    def __init__(self, steps: int) -> None:
-        torch.manual_seed(0)
-        self.steps, self.step = steps, 0
-        self.model = architecture()
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
-        if STATE.is_file():
-            saved = state.load(STATE)
-            self.step, self.average = int(saved["progress"]["step"]), saved["average"]
-            self.model.load_state_dict(saved["model"])
-            state.restore_optimizer(self.optimizer, saved["optimizer"])
+    def __init__(self) -> None:
         self.alphas = scheduler().alphas_cumprod
-        self.latents = latents()
+        self.latents = latents(FOLDER, autoencoder.normalised)
         self.pictures, self.texts = embeddings()
 
-    def rate(self) -> float:
-        progress = self.step / self.steps
-        return RATE * min(1, (self.step + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-    def loss(self) -> torch.Tensor:
+    def loss(self, model: nn.Module, step: int) -> torch.Tensor:
         """v-prediction error, weighted by min(snr + 1, 5) / (snr + 1): all of it while shapes form, less for detail."""
-        generator = np.random.default_rng((2, self.step))
+        generator = np.random.default_rng((2, step))
         rows = torch.from_numpy(generator.integers(0, len(self.pictures), BATCH))
         clean = self.latents[self.pictures[rows]].float()
         texts = torch.where(torch.from_numpy(generator.random(BATCH) < CAPTION_DROPOUT), len(self.texts) - 1, rows)
         noise = torch.from_numpy(generator.standard_normal(clean.shape, np.float32))
-        steps = timesteps(generator, BATCH)
+        steps = (timesteps(generator, BATCH) * 1000).long().clamp(max=999)
         alpha = self.alphas[steps].sqrt()[:, None, None, None]
         sigma = (1 - self.alphas[steps]).sqrt()[:, None, None, None]
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = self.model(alpha * clean + sigma * noise, steps, self.texts[texts].float()).sample
+            predicted = model(alpha * clean + sigma * noise, steps, self.texts[texts].float()).sample
         error = (predicted.float() - (alpha * noise - sigma * clean)).square().mean((1, 2, 3))
         inverse = sigma.flatten().square()  # 1 / (snr + 1)
         return (error * (5 * inverse).clamp(max=1)).mean()
 
-    def advance(self) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
-        loss = self.loss()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(AVERAGING, self.step / (self.step + 10))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
-        return loss.item()
-
-    def save(self) -> None:
-        moments = state.optimizer_state(self.optimizer)
-        trees = {"model": self.model.state_dict(), "average": self.average, "optimizer": moments}
-        state.save(STATE, progress={"step": self.step}, **trees)
-
 
 def train(steps: int) -> None:
-    trainer, losses, clock = Trainer(steps), [], time.perf_counter()
-    start = trainer.step
-    while trainer.step < steps:
-        losses.append(trainer.advance())
-        if trainer.step % 100 == 0:
-            speed = BATCH * (trainer.step - start) / (time.perf_counter() - clock)
-            print(f"step {trainer.step} loss {np.mean(losses[-100:]):.4f} {speed:.1f} images/s", flush=True)
-        if trainer.step % 250 == 0 or trainer.step == steps:
-            trainer.save()
+    torch.manual_seed(0)
+    model = architecture()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    Trainer(model, Data().loss, optimizer, STATE, steps).run(BATCH)
 
 
 def averaged() -> UNet2DConditionModel:

@@ -13,14 +13,16 @@ import functools
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
 
 from tools.pocket import drawings, packages, state
 from tools.pocket.captions import STYLES, Caption, random_caption
@@ -33,6 +35,8 @@ COMPONENTS = 192
 FINGERPRINT = 48
 BATCH = 96
 RATE = 1e-3
+
+Encoder = TypeVar("Encoder", bound=nn.Module)
 
 
 def corpus() -> list[str]:
@@ -114,23 +118,23 @@ def components() -> torch.Tensor:
 class Readout(nn.Module):
     """Linear readings of one token's output: what the caption names, and how the drawing looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawn: int = COMPONENTS) -> None:
         super().__init__()
         self.concept = nn.Linear(WIDTH, len(drawings.concepts()))
         self.style = nn.Linear(WIDTH, len(STYLES) + 1)
         self.filtered = nn.Linear(WIDTH, len(drawings.FILTERS) + 1)
         self.background = nn.Linear(WIDTH, len(drawings.BACKGROUNDS) + 1)
-        self.drawing = nn.Linear(WIDTH, COMPONENTS)
+        self.drawing = nn.Linear(WIDTH, drawn)
         self.word = nn.Linear(WIDTH, FINGERPRINT)
 
 
-def fingerprints(captions: list[Caption]) -> torch.Tensor:
+def fingerprints(captions: list[Caption], reader: PreTrainedTokenizerBase) -> torch.Tensor:
     """A fixed random vector of each caption's unknown word, the mean over its tokens; zeros where there is none."""
-    codes = torch.randn(len(tokenizer()), FINGERPRINT, generator=torch.Generator().manual_seed(7))
+    codes = torch.randn(len(reader), FINGERPRINT, generator=torch.Generator().manual_seed(7))
     rows = torch.zeros(len(captions), FINGERPRINT)
     for row, caption in enumerate(captions):
         if caption.word:
-            rows[row] = codes[tokenizer()(caption.word, add_special_tokens=False).input_ids].mean(0)
+            rows[row] = codes[reader(caption.word, add_special_tokens=False).input_ids].mean(0)
     return rows
 
 
@@ -160,11 +164,26 @@ def labels(captions: list[Caption]) -> dict[str, torch.Tensor]:
     }
 
 
-def ending(ids: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """One random position at or after the end of each text, and the end itself: [batch, 2]."""
-    ends = (ids == tokenizer().eos_token_id).int().argmax(1)
+def ending(ids: torch.Tensor, end: int, generator: np.random.Generator) -> torch.Tensor:
+    """The end of each text, the first token `end`, and one random position at or after it: [batch, 2]."""
+    ends = (ids == end).int().argmax(1)
     later = ends + torch.from_numpy(generator.random(len(ids)) * (ids.shape[1] - ends).numpy()).long()
     return torch.stack([ends, later], dim=1)
+
+
+def reading_loss(
+    readout: Readout, states: torch.Tensor, captions: list[Caption], reader: PreTrainedTokenizerBase
+) -> tuple[torch.Tensor, float]:
+    """How badly `readout` tells from the states [batch, 2, width] what the captions name, but for the drawing;
+    and the share of concepts told rightly from the first."""
+    loss, right = torch.zeros(()), 0.0
+    for head, classes in labels(captions).items():
+        scores = getattr(readout, head)(states)
+        loss = loss + F.cross_entropy(scores.flatten(0, 1), classes.repeat_interleave(2), ignore_index=-100)
+        if head == "concept":
+            right = float((scores[:, 0].argmax(-1) == classes)[classes >= 0].float().mean())
+    codes = fingerprints(captions, reader)[:, None].expand(-1, 2, -1)
+    return loss + 4 * F.mse_loss(readout.word(states), codes), right
 
 
 def loss_of(model: CLIPTextModel, readout: Readout, generator: np.random.Generator) -> tuple[torch.Tensor, float]:
@@ -172,28 +191,27 @@ def loss_of(model: CLIPTextModel, readout: Readout, generator: np.random.Generat
     ids = tokenize([str(caption) for caption in captions])
     with torch.autocast("cpu", torch.bfloat16):
         states = model(ids).last_hidden_state.float()
-    states = states.gather(1, ending(ids, generator)[..., None].expand(-1, -1, WIDTH))
-    loss, right = torch.zeros(()), 0.0
-    for head, classes in labels(captions).items():
-        scores = getattr(readout, head)(states)
-        loss = loss + F.cross_entropy(scores.flatten(0, 1), classes.repeat_interleave(2), ignore_index=-100)
-        if head == "concept":
-            right = float((scores[:, 0].argmax(-1) == classes)[classes >= 0].float().mean())
+    places = ending(ids, tokenizer().eos_token_id, generator)
+    states = states.gather(1, places[..., None].expand(-1, -1, WIDTH))
+    loss, right = reading_loss(readout, states, captions, tokenizer())
     drawn = torch.tensor([caption.concept is not None for caption in captions])
-    loss = loss + 2 * F.mse_loss(
-        readout.drawing(states)[drawn], drawing_targets(captions)[drawn][:, None].expand(-1, 2, -1)
-    )
-    return loss + 4 * F.mse_loss(readout.word(states), fingerprints(captions)[:, None].expand(-1, 2, -1)), right
+    shown = drawing_targets(captions)[drawn][:, None].expand(-1, 2, -1)
+    return loss + 2 * F.mse_loss(readout.drawing(states)[drawn], shown), right
 
 
-def train(steps: int) -> None:
-    torch.manual_seed(0)
-    model, readout = architecture(), Readout()
+def train(
+    steps: int,
+    model: Encoder,
+    readout: Readout,
+    loss_of: Callable[[Encoder, Readout, np.random.Generator], tuple[torch.Tensor, float]],
+    path: Path,
+) -> None:
+    """Train a text encoder and its readout, resuming from `path`."""
     parameters = [*model.parameters(), *readout.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.01)
     start = 0
-    if STATE.is_file():
-        saved = state.load(STATE)
+    if path.is_file():
+        saved = state.load(path)
         start = int(saved["progress"]["step"])
         model.load_state_dict(saved["model"])
         readout.load_state_dict(saved["readout"])
@@ -213,7 +231,7 @@ def train(steps: int) -> None:
         if (step + 1) % 250 == 0 or step + 1 == steps:
             moments = state.optimizer_state(optimizer)
             trees = {"model": model.state_dict(), "readout": readout.state_dict(), "optimizer": moments}
-            state.save(STATE, progress={"step": step + 1}, **trees)
+            state.save(path, progress={"step": step + 1}, **trees)
 
 
 def trained() -> CLIPTextModel:
@@ -226,7 +244,9 @@ def trained() -> CLIPTextModel:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=900)
-    train(parser.parse_args().steps)
+    steps = parser.parse_args().steps
+    torch.manual_seed(0)
+    train(steps, architecture(), Readout(), loss_of, STATE)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does a style carry over to things it was not trained on?
 
-    python -m tools.reports.style
+    python -m tools.reports.style [--base pocket-flux]
 
 Trains `sample_data/ink` with the shipped preset, once for each seed, and draws the concepts of
 `sample_data/ink-unseen`. Style: what a classifier of drawing styles says, which was fitted on other concepts and
@@ -16,6 +16,8 @@ map. The last line on stdout is one JSON object:
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,49 +109,53 @@ def measure(judge: Judge, prompts: list[str], adapter: str | None, seed: int, tr
     return outcome
 
 
-def trained(judge: Judge, prompts: list[str], seed: int) -> Outcome:
-    """Train with this seed and measure what the adapter draws."""
-    out = FOLDER / f"seed-{seed}"
-    said = runs.train(runs.SAMPLES / "ink", out, "--trigger", TRIGGER, "--seed", str(seed))
+def trained(judge: Judge, prompts: list[str], base: str, seed: int) -> Outcome:
+    """Train on `base` with this seed and measure what the adapter draws."""
+    options = ("--base", base, "--trigger", TRIGGER, "--seed", str(seed))
+    said = runs.train(runs.SAMPLES / "ink", FOLDER / base / f"seed-{seed}", *options)
     return measure(judge, prompts, said["adapter"], seed, said["train_seconds"])
 
 
-def sheet(judge: Judge, without: Outcome, outcomes: list[Outcome]) -> None:
+def sheet(judge: Judge, without: Outcome, outcomes: list[Outcome], path: Path) -> None:
     """Rows: the base alone, each seed, the true drawings; red where style or concept is wrong."""
     rows = [without.pictures, *(outcome.pictures for outcome in outcomes), drawn(drawings.INK, judge.held)]
     names = ["base: ", *(f"seed {number}: " for number in range(len(outcomes))), "true: "]
     labels = [f"{name}{concept.words}" for name in names for concept in judge.held]
     wrong = np.concatenate([~(outcome.style & outcome.concept) for outcome in outcomes])
     numbers = set((np.flatnonzero(wrong) + len(judge.held)).tolist())
-    sheets.save(sheets.contact_sheet(np.concatenate(rows), labels, len(judge.held), numbers), FOLDER / "sheet.png")
+    sheets.save(sheets.contact_sheet(np.concatenate(rows), labels, len(judge.held), numbers), path)
+
+
+def report(base: str, seeds: int) -> dict[str, Any]:
+    """Train on the base `base` once for each of so many seeds, and measure."""
+    asked, folder = unseen(), FOLDER / base
+    prompts = [one.prompt for one in asked]
+    judge = Judge(lorastyle.load_base(base), [one.concept for one in asked])
+    exam = judge.exam()
+    runs.console.print(f"exam of the classifier: {exam:.3f}")
+    without = measure(judge, prompts, None, 0)
+    outcomes = [trained(judge, prompts, base, seed) for seed in range(seeds)]
+    sheet(judge, without, outcomes, folder / "sheet.png")
+    runs.console.print(f"pictures: {folder / 'sheet.png'}")
+    styles = [float(outcome.style.mean()) for outcome in outcomes]
+    concepts = [float(outcome.concept.mean()) for outcome in outcomes]
+    return {
+        "style": float(np.mean(styles)),
+        "concept": float(np.mean(concepts)),
+        "style_without_adapter": float(without.style.mean()),
+        "exam": exam,
+        "train_seconds": max(outcome.train_seconds for outcome in outcomes),
+        "style_seeds": styles,
+        "concept_seeds": concepts,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="pocket", help="a base that ships (default pocket)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds (default 3)")
-    seeds = range(parser.parse_args().seeds)
-    asked = unseen()
-    prompts = [one.prompt for one in asked]
-    judge = Judge(lorastyle.load_base("pocket"), [one.concept for one in asked])
-    exam = judge.exam()
-    runs.console.print(f"exam of the classifier: {exam:.3f}")
-    without = measure(judge, prompts, None, 0)
-    outcomes = [trained(judge, prompts, seed) for seed in seeds]
-    sheet(judge, without, outcomes)
-    runs.console.print(f"pictures: {FOLDER / 'sheet.png'}")
-    styles = [float(outcome.style.mean()) for outcome in outcomes]
-    concepts = [float(outcome.concept.mean()) for outcome in outcomes]
-    runs.publish(
-        {
-            "style": float(np.mean(styles)),
-            "concept": float(np.mean(concepts)),
-            "style_without_adapter": float(without.style.mean()),
-            "exam": exam,
-            "train_seconds": max(outcome.train_seconds for outcome in outcomes),
-            "style_seeds": styles,
-            "concept_seeds": concepts,
-        }
-    )
+    options = parser.parse_args()
+    runs.publish(report(options.base, options.seeds))
 
 
 if __name__ == "__main__":

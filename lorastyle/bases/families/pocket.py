@@ -5,9 +5,10 @@ Its UNet's configuration carries the marker ``"_lorastyle_family": "pocket"``, w
 
 from collections.abc import Mapping
 
-from lorastyle.bases.families.sd import StableDiffusion, tiny_parts
+from lorastyle.bases.family import Place
 from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
+from lorastyle.bases.stable_diffusion import CURVE, StableDiffusion, tiny_parts
 from lorastyle.recipe import Preset, Suggestion
 
 COMMON = {
@@ -44,6 +45,7 @@ class Pocket(StableDiffusion):
         "object": Preset(SUBJECT, 15, 200, 300, "an object has fewer details than a character"),
     }
     guidance = 2.0
+    not_applicable: Mapping[str, str] = {"load_single_file": "it has only ever been a folder"}
 
     def recognises(self, layout: Layout) -> bool:
         return False  # only its marker tells it from Stable Diffusion
@@ -51,20 +53,22 @@ class Pocket(StableDiffusion):
     def architecture(self, parts: Parts) -> str:
         return "lorastyle-pocket"
 
+    def original(self, layer: str) -> Place | None:
+        return None  # it has only ever been a folder
+
     def tiny(self, seed: int) -> Parts:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         scheduler = DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
+            **CURVE,
             prediction_type="v_prediction",
             rescale_betas_zero_snr=True,
             timestep_spacing="trailing",
-            steps_offset=1,
             clip_sample=False,
         )
-        return tiny_parts(seed, 12, scheduler, **{MARKER: self.name})
+        parts = tiny_parts(seed, 12, scheduler, {})
+        parts["unet"].register_to_config(**{MARKER: self.name})
+        return parts
 
 
 FAMILY = Pocket()

@@ -1,0 +1,53 @@
+"""The command line: one file for each group of commands.
+
+Results go to stdout (as JSON with `--json`), everything else to stderr. Exit codes: 0 done; 1 training diverged;
+2 the user's input is at fault, said in a sentence; 130 interrupted, state saved. Heavy imports wait for a command
+that needs them, so that help is instant.
+"""
+
+import sys
+import warnings
+
+import typer
+
+from lorastyle import BadInput, Interrupted, LorastyleError
+from lorastyle.cli import adapters, bases, drawing, training
+from lorastyle.cli.screen import say
+
+app = typer.Typer(
+    help="Train art styles and characters for diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for _command in (
+    training.train,
+    drawing.generate,
+    adapters.inspect,
+    adapters.export,
+    adapters.import_,
+    adapters.merge,
+    adapters.mix,
+    bases.bases,
+    training.demo,
+):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose becomes one sentence and an exit code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", category=UserWarning, module="lorastyle")
+            warnings.showwarning = lambda message, *_args, **_more: say(f"Note: {message}")
+            app()
+    except KeyboardInterrupt:
+        say("Interrupted; there was nothing to save yet.")
+        sys.exit(130)
+    except Interrupted as error:
+        say(str(error))
+        sys.exit(130)
+    except LorastyleError as error:
+        say(f"Error: {error}")
+        sys.exit(2 if isinstance(error, BadInput) else 1)

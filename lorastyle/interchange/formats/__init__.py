@@ -1,0 +1,1 @@
+"""The foreign formats, one file each; see :mod:`lorastyle.interchange.format`."""

@@ -1,0 +1,149 @@
+"""Train pocket-flux's transformer on the latents of all drawings, with both text encoders frozen.
+
+    python -m tools.pocket_flux.transformer --steps 6000
+
+Flow matching (Lipman et al. 2023, rectified flow): x_t = (1 - t) x_0 + t noise, and the transformer tells noise - x_0.
+Caption embeddings are computed once and kept under `build/pocket_flux`; the training itself resumes from
+`build/pocket_flux/transformer.safetensors`.
+"""
+
+import argparse
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from torch import Tensor, nn
+
+from tools.pocket import autoencoder, drawings, state, unet
+from tools.pocket.trainer import Trainer
+from tools.pocket_flux import parts, t5
+
+STATE = parts.FOLDER / "transformer.safetensors"
+BATCH = 16
+RATE = 1.5e-3
+CHECKED = (1.0, 0.9, 0.7, 0.4, 0.15)
+CHANNELS = 4 * autoencoder.LATENT_CHANNELS  # of an image token
+SIDE = drawings.SIZE // 16  # image tokens on each side of a picture
+
+
+def architecture() -> FluxTransformer2DModel:
+    """Without an embedding of guidance: guidance is the real one, between the prompt and the empty prompt."""
+    model = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=CHANNELS,
+        num_layers=4,
+        num_single_layers=3,
+        attention_head_dim=64,
+        num_attention_heads=4,
+        joint_attention_dim=t5.WIDTH,
+        pooled_projection_dim=t5.WIDTH,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 28, 28),
+    )
+    for layer in silent(model):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return model
+
+
+def silent(model: FluxTransformer2DModel) -> Iterable[nn.Linear]:
+    """The layers that begin at zero, so that every block begins as the identity (adaLN-Zero, Peebles and Xie 2023)."""
+    for block in model.transformer_blocks:
+        yield from (block.norm1.linear, block.norm1_context.linear)
+    for block in model.single_transformer_blocks:
+        yield block.norm.linear
+    yield from (model.norm_out.linear, model.proj_out)
+
+
+def scheduler() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
+
+
+def packed(latents: Tensor) -> Tensor:
+    """Latents [batch, c, h, w] as image tokens [batch, h / 2 * w / 2, 4 c]."""
+    return FluxPipeline._pack_latents(latents, *latents.shape)
+
+
+@torch.no_grad()
+def embeddings() -> dict[str, Tensor]:
+    """For each prepared row "pictures", its picture's number [rows], and of its caption "tokens" [rows + 1, 28, width]
+    and "pooled" [rows + 1, width] in fp16. The last embedding is that of the empty caption.
+    """
+    path = parts.FOLDER / "embeddings.safetensors"
+    if not path.is_file():
+        encoder, clip, (chosen, texts) = t5.trained(), parts.clip(), unet.captioned()
+        batches = unet.batched([*texts, ""], 64)
+        tokens = [encoder(input_ids=t5.tokenize(some)).last_hidden_state.half() for some in batches]
+        pooled = [parts.pooled(clip, some).half() for some in batches]
+        tensors = {"pictures": torch.from_numpy(chosen), "tokens": torch.cat(tokens), "pooled": torch.cat(pooled)}
+        state.save(path, embeddings=tensors)
+    return state.load(path)["embeddings"]
+
+
+class Data:
+    """The prepared data."""
+
+    def __init__(self) -> None:
+        self.latents = unet.latents(parts.FOLDER, parts.autoencoder)
+        stored = embeddings()
+        self.pictures, self.tokens, self.pooled = stored["pictures"], stored["tokens"], stored["pooled"]
+        self.image_ids = FluxPipeline._prepare_latent_image_ids(1, SIDE, SIDE, torch.device("cpu"), torch.float32)
+        self.text_ids = torch.zeros(self.tokens.shape[1], 3)
+
+    def error(self, model: nn.Module, rows: Tensor, texts: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        """The squared error [batch] of the flow told for the pictures of `rows` at `times`, by the captions `texts`."""
+        clean = packed(self.latents[self.pictures[rows]].float())
+        t = times.float()[:, None, None]
+        told = model(
+            hidden_states=(1 - t) * clean + t * noise,
+            encoder_hidden_states=self.tokens[texts].float(),
+            pooled_projections=self.pooled[texts].float(),
+            timestep=times.float(),
+            img_ids=self.image_ids,
+            txt_ids=self.text_ids,
+        ).sample
+        return (told - (noise - clean)).square().mean((1, 2))
+
+    def loss(self, model: nn.Module, step: int) -> Tensor:
+        generator = np.random.default_rng((2, step))
+        rows = torch.from_numpy(generator.integers(0, len(self.pictures), BATCH))
+        dropped = torch.from_numpy(generator.random(BATCH) < unet.CAPTION_DROPOUT)
+        texts = torch.where(dropped, len(self.pictures), rows)
+        return self.error(model, rows, texts, unet.timesteps(generator, BATCH), self.noise(generator, BATCH)).mean()
+
+    def noise(self, generator: np.random.Generator, count: int) -> Tensor:
+        return torch.from_numpy(generator.standard_normal((count, SIDE**2, CHANNELS), np.float32))
+
+    @torch.no_grad()
+    def check(self, model: nn.Module) -> str:
+        """The error at CHECKED times on the same 64 rows; at 1 only the caption tells anything of the picture."""
+        generator = np.random.default_rng(3)
+        rows = torch.from_numpy(generator.integers(0, len(self.pictures), 64))
+        noise = self.noise(generator, 64)
+        errors = {t: self.error(model, rows, rows, torch.full((64,), t), noise).mean() for t in CHECKED}
+        return "error " + ", ".join(f"{error:.4f} at {t}" for t, error in errors.items())
+
+
+def train(steps: int) -> None:
+    torch.manual_seed(0)
+    data, model = Data(), architecture()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    Trainer(model, data.loss, optimizer, STATE, steps).run(BATCH, data.check)
+
+
+def averaged() -> FluxTransformer2DModel:
+    """The transformer as trained so far, with averaged weights."""
+    model = architecture()
+    model.load_state_dict(state.load(STATE)["average"])
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6000)
+    train(parser.parse_args().steps)
+
+
+if __name__ == "__main__":
+    main()
