@@ -84,7 +84,7 @@ def save(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.float32)
     """Write the adapter, whole; the same adapter gives the same bytes."""
     endings = kind(adapter.kind).tensors
     tensors = {
-        f"{header.published(layer)}.{endings[name]}": factor.detach().to("cpu", dtype, copy=True).contiguous()
+        header.tensor_name(layer, endings[name]): factor.detach().to("cpu", dtype, copy=True).contiguous()
         for layer, factors in adapter.factors.items()
         for name, factor in factors.items()
     }
@@ -121,7 +121,8 @@ def _by_layer(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, 
     """The tensors by layer and ending."""
     endings = {ending for made in kinds().values() for ending in made.tensors.values()}
     found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for written, tensor in tensors.items():
+        name = written.removesuffix(".weight") if written.endswith(f"{header.MAGNITUDE}.weight") else written
         ending = next((ending for ending in endings if name.endswith(f".{ending}")), None)
         if ending is None:
             raise BadFile(

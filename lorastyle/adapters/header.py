@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lorastyle.adapters.file import Adapter
 
 PEFT = "lora_adapter_metadata"
+MAGNITUDE = "lora_magnitude_vector"
 FAMILY, TRIGGER, RECIPE = "lorastyle.family", "lorastyle.trigger", "lorastyle.recipe"
 _FLAT = re.compile(r"(text_encoder(?:_\d+)?)\.(encoder\.layers\.)")
 _LITERAL = re.compile(r"\^?((?:[\w-]|\\?\.)+)\$?")  # what we understand of peft's patterns: a name, perhaps escaped
@@ -45,6 +46,15 @@ def published(layer: str) -> str:
     return _FLAT.sub(r"\1.text_model.\2", layer)
 
 
+def tensor_name(layer: str, ending: str) -> str:
+    """The name in files of a factor with that ending in peft's files.
+
+    diffusers (0.42) leaves the text encoders to transformers, which looks for magnitudes under their whole name.
+    """
+    whole = ".weight" if ending == MAGNITUDE and layer.startswith("text_encoder") else ""
+    return f"{published(layer)}.{ending}{whole}"
+
+
 def written(adapter: "Adapter") -> dict[str, str]:
     """The header that says all of `adapter` but its factors."""
     ours = {FAMILY: adapter.family, TRIGGER: adapter.trigger, RECIPE: _json(adapter.recipe) if adapter.recipe else ""}
@@ -67,6 +77,11 @@ def scales(where: str, strings: Mapping[str, str], ranks: Mapping[str, int]) -> 
         layer: alpha / (math.sqrt(ranks[layer]) if said.rslora else ranks[layer])
         for layer, alpha in said.alphas.items()
     }
+
+
+def recipe_in(where: str, strings: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe that a header tells; raises BadFile where it is no JSON."""
+    return _object(where, strings, RECIPE)
 
 
 def read(where: str, strings: Mapping[str, str], ranks: Mapping[str, int]) -> Header:

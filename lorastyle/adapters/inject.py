@@ -116,16 +116,14 @@ class Injection:
         made, settings = kind_called(kind), settings or {}
         if not made.trainable:
             raise Unsupported("kind", f"{kind} adapters are read and merged, not trained", "choose another kind")
-        ranked, alphaed = (
-            by_layer(given or {}, self.layers, where)
-            for given, where in ((ranks, "recipe.ranks"), (alphas, "recipe.alphas"))
-        )
+        ranked = by_layer(ranks or {}, self.layers, "recipe.ranks")
+        alphaed = by_layer(alphas or {}, self.layers, "recipe.alphas")
         factors, kept = {}, {}
         for layer, routed in self.layers.items():
             wanted = int(ranked.get(layer, rank))
-            share = 1.0 if alpha is None else alpha / rank
+            usual = (rank if alpha is None else alpha) * wanted / rank
             factors[layer] = made.init(routed.layer, wanted, key, layer, {**made.settings, **settings})
-            kept[layer] = _kept_alpha(made, factors[layer], wanted, alphaed.get(layer, share * wanted), rslora)
+            kept[layer] = _kept_alpha(made, factors[layer], wanted, alphaed.get(layer, usual), rslora)
         return self.add(name, Adapter(kind=kind, factors=factors, alphas=kept, rslora=rslora))
 
     def add(self, name: str, adapter: Adapter) -> int:
@@ -226,7 +224,7 @@ def _kept_alpha(made: Kind, factors: Factors, rank: int, alpha: float, rslora: b
     own = made.rank(factors)
     if not made.scaled:
         return float(own)
-    return alpha * (math.sqrt(own / rank) if rslora else own / rank)
+    return alpha * math.sqrt(own / rank) if rslora else alpha * own / rank
 
 
 def _matched(model: nn.Module, part: str, patterns: Sequence[str]) -> Iterator[str]:

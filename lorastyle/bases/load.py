@@ -17,7 +17,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_base(source: str | Path = "pocket", device: torch.device | str | None = None) -> Base:
-    """The base at `source`: "pocket", "pocket-flux", a diffusers folder, a single .safetensors checkpoint, or a hub id.
+    """The base at `source`: "pocket", a diffusers folder, a single .safetensors checkpoint, or a hub id.
 
     Its parts are loaded when they are first used, in fp32. Only a hub id, and a single checkpoint without a folder of
     configurations beside it, ask the network.

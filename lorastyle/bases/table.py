@@ -14,18 +14,14 @@ def bases_table() -> list[dict[str, Any]]:
     and "steps" there, the least and the most; "not_applicable", what it cannot do, with the reasons.
     """
     rows = [_row(family) for family in families().values()]
-    return sorted(rows, key=lambda row: (row["family"] not in EMBEDDED, row["family"]))
+    return sorted(rows, key=lambda row: (row["family"] not in row["loads"], row["family"]))
 
 
 def _row(family: Family) -> dict[str, Any]:
-    ways = [family.name] if family.name in EMBEDDED else ["hub id"]
-    ways.append("folder")
-    if "load_single_file" not in family.not_applicable:
-        ways.append("single file")
     return {
         "family": family.name,
         "title": family.title,
-        "loads": ways,
+        "loads": _ways(family),
         "targets": list(family.targets),
         "text_encoders": len(family.adapted) - 1,
         "presets": {
@@ -35,3 +31,14 @@ def _row(family: Family) -> dict[str, Any]:
         },
         "not_applicable": dict(family.not_applicable),
     }
+
+
+def _ways(family: Family) -> list[str]:
+    ours = EMBEDDED.get(family.name)
+    possible = {
+        family.name: ours is not None and ours.is_dir(),
+        "hub id": ours is None,
+        "folder": True,
+        "single file": "load_single_file" not in family.not_applicable,
+    }
+    return [way for way, holds in possible.items() if holds]

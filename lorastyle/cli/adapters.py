@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lorastyle import BadInput
-from lorastyle.cli.drawing import strength_of
+from lorastyle.cli.drawing import strengths
 from lorastyle.cli.screen import BaseName, Json, say, show
 
 FamilyName = Annotated[
@@ -77,7 +77,7 @@ def merge(
     """Write a base with adapters in its weights, to draw without adapters."""
     import lorastyle
 
-    adapters: dict[Any, float] = dict(strength_of(name) for name in adapter)
+    adapters: dict[Any, float] = strengths(adapter)
     show({"merged": lorastyle.merge(lorastyle.load_base(base), adapters, out)}, as_json)
 
 
@@ -91,7 +91,7 @@ def mix(
     """Make one adapter of several."""
     import lorastyle
 
-    adapters: dict[Any, float] = dict(strength_of(name) for name in adapter)
+    adapters: dict[Any, float] = strengths(adapter)
     mixed = lorastyle.mix(adapters, rank=rank, base=lorastyle.load_base(base) if base else None)
     lorastyle.save_adapter(out, mixed.adapter)
     show({"file": out, "layers": len(mixed.adapter.factors), "worst_relative_error": mixed.worst}, as_json)

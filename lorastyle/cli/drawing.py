@@ -22,7 +22,7 @@ def generate(
     """Draw prompts with a base and any number of adapters."""
     import lorastyle
 
-    adapters: dict[Any, float] = dict(strength_of(name) for name in adapter or [])
+    adapters: dict[Any, float] = strengths(adapter or [])
     images = lorastyle.generate(
         lorastyle.load_base(base), prompts, adapters, negative=negative, seed=seed or 0, steps=steps, guidance=guidance
     )
@@ -30,6 +30,14 @@ def generate(
     for path, image in zip(paths, images, strict=True):
         lorastyle.write_image(path, image)
     show({"images": [str(path) for path in paths]}, as_json)
+
+
+def strengths(options: list[str]) -> dict[Path, float]:
+    """FILE or FILE:STRENGTH of each option; a file that is named twice is as strong as both say together."""
+    found: dict[Path, float] = {}
+    for path, strength in map(strength_of, options):
+        found[path] = found.get(path, 0.0) + strength
+    return found
 
 
 def strength_of(option: str) -> tuple[Path, float]:

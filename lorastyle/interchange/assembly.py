@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from lorastyle.adapters.file import Adapter
-from lorastyle.adapters.header import FAMILY, RECIPE, TRIGGER, published
+from lorastyle.adapters.header import FAMILY, RECIPE, TRIGGER, published, recipe_in
 from lorastyle.bases.family import Family, families
 from lorastyle.errors import BadInput
 from lorastyle.interchange.fused import split
@@ -60,6 +60,7 @@ def assembled(
         factors={layer: module.factors for layer, module in parts.items()},
         alphas={layer: module.alpha for layer, module in parts.items()},
         trigger=header.get(TRIGGER, header.get("modelspec.trigger_phrase", "")),
+        recipe=recipe_in("", header),
         metadata={name: text for name, text in header.items() if name not in ("format", FAMILY, TRIGGER, RECIPE)},
     )
 

@@ -93,7 +93,7 @@ def export_adapter(
         adapter = as_lora(own, rank, weights)
         converted = compare(own, adapter, weights)
     _refuse_what_does_not_fit(path, form, adapter, of)
-    sheet = _cast(form.write(adapter, of, weights), DTYPES[dtype])
+    sheet = _cast(form.write(adapter, of), DTYPES[dtype])
     strings = about.header(adapter, of, sheet, metadata, path, target.stem)
     proof = prove(adapter, form, sheet, strings, of, weights)
     if proof.worst > BOUNDS[dtype]:

@@ -45,21 +45,11 @@ class Format(Protocol):
     title: str
     """The tools that read it, for people."""
 
-    needs_base: Collection[str] = ()
-    """The kinds that it can only hold where the base is at hand."""
-
     def accepts(self, kind: Kind, family: Family) -> str:
         """Why adapters of that kind and family cannot be written, as a clause with a subject; empty where they can."""
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
-        """The adapter in this format.
-
-        Args:
-            base: the weights of the adapter's layers; empty where no base was given.
-
-        Raises:
-            Unsupported: a layer or its factors have no place in the format.
-        """
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
+        """The adapter in this format; raises Unsupported where a layer or its factors have no place in it."""
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether a file with tensors of these names may be in this format."""

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -79,6 +80,14 @@ def original_place(family: Family, layer: str) -> Place:
     return Place("diffusion_model." + place.name.partition("diffusion_model.")[2], place.index, place.widths)
 
 
+def bare_place(family: Family, layer: str) -> Place:
+    """Under its own name without that of the denoiser it is in, as peft alone writes."""
+    part, _, path = published(layer).partition(".")
+    if part != family.adapted[0]:
+        raise Unsupported(layer, "it is no layer of the denoiser", "leave it out")
+    return Place(path)
+
+
 # the way back
 
 
@@ -88,12 +97,12 @@ def resolved(family: Family, names: Iterable[str], places: Sequence[PlaceOf]) ->
     places: the ways in which the names may be meant, the likeliest first.
     """
     names = sorted(names)
-    if not {_plain(name) for name in names} <= _plain_names(family, tuple(places)):
+    if not {_plain(name) for name in names} <= _plain_names(_key(family), tuple(places)):
         return None
     found: dict[str, Fused] = {}
     for place_of in places:
         for part in family.adapted:
-            modules = _modules(family, part, _highest(family, part, names), place_of)
+            modules = _modules(_key(family), part, _highest(family, part, names), place_of)
             found |= {name: modules[name] for name in names if name in modules and name not in found}
         if len(found) == len(names):
             return found
@@ -119,7 +128,7 @@ def known_layers(family: Family, part: str, highest: int) -> list[str]:
     foreign name of another, it is the one with the higher numbers.
     """
     layers: dict[str, int] = {}
-    for template, free in _templates(family, part):
+    for template, free in _templates(_key(family), part):
         numbers = range(min(highest, MOST_BLOCKS if free < 3 else MOST_WITHIN) + 1)
         for chosen in itertools.product(numbers, repeat=free):
             layers[template.format(*chosen)] = sum(chosen)
@@ -141,6 +150,11 @@ def _templates(family: Family, part: str) -> list[tuple[str, int]]:
             open_name = ".".join("{}" if block else step for step, block in zip(steps, blocks, strict=True))
             found[published(f"{part}.{open_name}")] = sum(blocks)
     return list(found.items())
+
+
+def _key(family: Family) -> Any:
+    """The family; type checkers take a protocol for something that cannot be hashed."""
+    return family
 
 
 def _is_block(model: nn.Module, steps: Sequence[str], place: int) -> bool:
@@ -175,5 +189,8 @@ def _highest(family: Family, part: str, names: Sequence[str]) -> int:
         starts.append(prefix(family, part))
     if part == family.adapted[0]:
         starts.append("diffusion_model.")
-    spoken = [name.removeprefix(start) for start in starts for name in names if name.startswith(start)]
+        bare = [name for name in names if "." in name and name.partition(".")[0] not in family.adapted]
+    else:
+        bare = []
+    spoken = bare + [name.removeprefix(start) for start in starts for name in names if name.startswith(start)]
     return max((int(number) for name in spoken for number in re.findall(r"\d{1,9}", name)), default=0)

@@ -48,7 +48,6 @@ SETTINGS = {
     "ss_gradient_accumulation_steps": "accumulation",
     "ss_seed": "seed",
     "ss_min_snr_gamma": "min_snr",
-    "ss_clip_skip": "clip_skip",
     "ss_caption_dropout_rate": "caption_dropout",
     "ss_flip_aug": "flip",
 }
@@ -153,6 +152,8 @@ def _making(adapter: Adapter) -> dict[str, str]:
     named = {
         name: str(adapter.recipe[field]) for name, field in SETTINGS.items() if adapter.recipe.get(field) is not None
     }
+    if skipped := adapter.recipe.get("clip_skip"):
+        named["ss_clip_skip"] = str(skipped + 1)  # they count the layer that is read, from the last one as 1
     recipe = json.dumps(dict(adapter.recipe), sort_keys=True, ensure_ascii=False, allow_nan=False)
     return told | named | {headers.RECIPE: recipe, "ss_training_comment": f"lorastyle {__version__}"}
 

@@ -36,6 +36,9 @@ def compare(own: Adapter, other: Adapter, base: Mapping[str, Tensor]) -> Proof:
     theirs = {published(layer): layer for layer in other.factors}
     errors = {}
     for layer in sorted({*ours, *theirs}):
+        if own.kind == other.kind == "lora" and layer in ours and layer in theirs:
+            errors[layer] = _relative_of_pairs(_pair(own, ours[layer]), _pair(other, theirs[layer]))
+            continue
         changes = list(_changes(layer, (own, ours.get(layer)), (other, theirs.get(layer)), base))
         errors[layer] = _relative(*changes) if len(changes) == 2 else float(bool(changes[0].any()))
     worst = max(errors, key=errors.__getitem__)
@@ -77,6 +80,22 @@ def _changes(
         if weight is None and kind_called(adapter.kind).needs_weight:
             weight = stand_in(adapter, name)
         yield adapter.change(name, weight)
+
+
+def _pair(adapter: Adapter, layer: str) -> tuple[Tensor, Tensor]:
+    """The scaled up [outputs, rank] and the down [rank, inputs times kernel], float64."""
+    factors = adapter.factors[layer]
+    return adapter.scale(layer) * factors["up"].flatten(1).double(), factors["down"].flatten(1).double()
+
+
+def _relative_of_pairs(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> float:
+    """The same as of the products, without making them: with [D1; D2]^T = Q R, |U1 D1 - U2 D2| = |[U1, -U2] R^T|."""
+    (up, down), (other_up, other_down) = own, other
+    if len(up) != len(other_up) or down.shape[1] != other_down.shape[1]:
+        return float("inf")
+    triangle = torch.linalg.qr(torch.cat([down, other_down]).T, mode="r").R
+    product, other_product = up @ triangle[:, : len(down)].T, other_up @ triangle[:, len(down) :].T
+    return _relative(product, other_product)
 
 
 def _relative(own: Tensor, other: Tensor) -> float:

@@ -65,8 +65,8 @@ class Shouted(Format):
     def accepts(self, kind: Kind, family: Family) -> str:
         return "it shouts no OFT" if kind.name == "oft" else ""
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
-        sheet = KOHYA.write(adapter, family, base)
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
+        sheet = KOHYA.write(adapter, family)
         return Sheet({f"SHOUTED.{name.upper()}": tensor for name, tensor in sheet.tensors.items()})
 
     def recognises(self, names: Collection[str]) -> bool:

@@ -146,7 +146,8 @@ def predicting_v(base):
 
 
 def same_factors(one, other):
-    if one.kind != other.kind or one.factors.keys() != other.factors.keys():
+    names = [{layer: set(held) for layer, held in adapter.factors.items()} for adapter in (one, other)]
+    if names[0] != names[1]:
         return False
     pairs = [
         (one.factors[layer][name], other.factors[layer][name]) for layer in one.factors for name in one.factors[layer]

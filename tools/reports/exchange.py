@@ -141,7 +141,7 @@ def _word(results: Sequence[Result]) -> str:
     how = {result.how for result in results} - {"not applicable"}
     if how == {"whole"}:
         return "both ways"
-    return "as LoRA" if how == {"converted"} else "both ways; fused layers as LoRA"
+    return "as LoRA" if how == {"converted"} else "both ways; in some families as LoRA"
 
 
 def put_into_readme(text: str) -> None:

@@ -76,7 +76,7 @@ def table(cells: Mapping[tuple[str, str], Cell]) -> str:
                 reasons.append(found.reason)
             row.append(signs.get(found.outcome) or f"n/a ({reasons.index(found.reason) + 1})")
         lines.append(f"| `{name}` | {families()[name].title} | {' | '.join(row)} |")
-    notes = [f"{number}. not applicable: {reason}" for number, reason in enumerate(reasons, 1)]
+    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *notes]).rstrip()
 
 

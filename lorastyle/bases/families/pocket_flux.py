@@ -1,4 +1,4 @@
-"""pocket-flux: the small Flux that ships with lorastyle, for drawings of 128 pixels.
+"""pocket-flux: a small Flux of our own, for drawings of 128 pixels; tools/pocket_flux makes its weights.
 
 Its transformer's configuration carries the marker ``"_lorastyle_family": "pocket-flux"``, which tells it from Flux. It
 embeds no guidance and takes the real one, between the prompt and the empty prompt.
@@ -12,6 +12,7 @@ from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset, Suggestion
 
+# Pocket's own values, to start from: nothing here has been measured on this base, whose weights are still to be trained.
 COMMON = {
     "rank": Suggestion(16, "enough for 128 pixels"),
     "batch": Suggestion(8, "steadies so high a learning rate"),
@@ -37,7 +38,7 @@ class PocketFlux(Flux):
     """Flux's loading and prediction with a detection and presets of its own."""
 
     name = "pocket-flux"
-    title = "pocket-flux, the small Flux that ships with lorastyle"
+    title = "pocket-flux, a small Flux made by tools/pocket_flux"
     presets: Mapping[str, Preset] = {
         "style": Preset(STYLE, 7, 150, 250, "many more steps cost concepts"),
         "character": Preset(SUBJECT, 17, 250, 450, "so small a base learns a figure in a few hundred steps"),

@@ -31,8 +31,8 @@ class A1111(Format):
             return "AUTOMATIC1111 and Forge divide a DoRA by other norms, which gives another change"
         return "" if kind.name in HELD else f"they have no kind that holds a {kind.title}"
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
-        return KOHYA.write(adapter, family, base)
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
+        return KOHYA.write(adapter, family)
 
     def read(self, tensors: Mapping[str, Tensor], header: Mapping[str, str], family: Family | None) -> Adapter:
         return KOHYA.read(tensors, header, family)

@@ -32,9 +32,9 @@ class ComfyUI(Format):
             return "ComfyUI divides a DoRA by the norms of the base's weight alone, which gives another change"
         return "" if kind.name in HELD else f"ComfyUI has no kind that holds a {kind.title}"
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
         if flat(family, self.name):
-            return KOHYA.write(adapter, family, base)
+            return KOHYA.write(adapter, family)
         return Sheet(
             {
                 f"{layer}.{OURS.get(ending, ending)}": tensor

@@ -16,7 +16,7 @@ from lorastyle.bases.family import Family, families
 from lorastyle.errors import BadInput
 from lorastyle.interchange.assembly import assembled, modules_of
 from lorastyle.interchange.format import Format, Sheet
-from lorastyle.interchange.layers import original_place, own_place
+from lorastyle.interchange.layers import bare_place, original_place, own_place
 from lorastyle.interchange.spelling import ALPHA, MAGNITUDE, Module, meant
 
 HELD = ("lora", "dora")
@@ -44,7 +44,7 @@ class Diffusers(Format):
     def accepts(self, kind: Kind, family: Family) -> str:
         return "" if kind.name in HELD else f"the loader of diffusers reads LoRA and DoRA, but no {kind.title}"
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
         modules = {layer: folded(module) for layer, module in modules_of(adapter).items()}
         plain = replace(
             adapter,
@@ -53,7 +53,7 @@ class Diffusers(Format):
             rslora=False,
         )
         tensors = {
-            f"{layer}.{_written(layer, module.made.tensors[name])}": factor
+            headers.tensor_name(layer, module.made.tensors[name]): factor
             for layer, module in modules.items()
             for name, factor in module.factors.items()
         }
@@ -75,13 +75,7 @@ class Diffusers(Format):
         return assembled(modules, {name: text for name, text in header.items() if name != headers.PEFT}, family, PLACES)
 
 
-def _written(layer: str, ending: str) -> str:
-    """How diffusers 0.42 finds the tensor: of text encoders, which transformers loads, under its whole name."""
-    whole = ending == MAGNITUDE and layer.startswith("text_encoder")
-    return f"{ending}.weight" if whole else ending
-
-
-PLACES = (own_place, original_place)
+PLACES = (own_place, original_place, bare_place)
 
 
 def folded(module: Module) -> Module:

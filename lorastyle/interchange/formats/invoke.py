@@ -26,8 +26,8 @@ class Invoke(Format):
             return f"InvokeAI has no kind that holds a {kind.title}"
         return "" if flat(family, self.name) else DIFFUSERS.accepts(kind, family)
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
-        return (KOHYA if flat(family, self.name) else DIFFUSERS).write(adapter, family, base)
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
+        return (KOHYA if flat(family, self.name) else DIFFUSERS).write(adapter, family)
 
     def read(self, tensors: Mapping[str, Tensor], header: Mapping[str, str], family: Family | None) -> Adapter:
         return COMFYUI.read(tensors, header, family)

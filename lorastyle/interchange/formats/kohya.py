@@ -32,7 +32,7 @@ class Kohya(Format):
     def accepts(self, kind: Kind, family: Family) -> str:
         return "" if kind.name in HELD else f"LyCORIS has no kind that holds a {kind.title}"
 
-    def write(self, adapter: Adapter, family: Family, base: Mapping[str, Tensor]) -> Sheet:
+    def write(self, adapter: Adapter, family: Family) -> Sheet:
         parts: dict[str, dict[int, Module]] = {}
         widths: dict[str, tuple[int, ...]] = {}
         for layer, module in modules_of(adapter).items():
