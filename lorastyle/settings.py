@@ -354,7 +354,7 @@ class Settings(BaseModel):
     )
     precision: Literal["fp32", "bf16"] = _setting(
         "run", "fp32", "",
-        "The numbers that the base computes with. bf16 halves the memory; the adapter itself is always fp32.",
+        "The numbers that the base computes with. bf16 keeps less in memory on the way; all weights stay fp32.",
         "fp32 works everywhere; bf16 is faster on recent graphics cards.",
     )
     seed: int = _setting(

@@ -30,6 +30,8 @@ class Merged:
 
     def __init__(self, models: Mapping[str, nn.Module], adapters: Weighted) -> None:
         """Raises BadInput where an adapter does not fit the models; then they are as they were."""
+        for _, strength in adapters:
+            require_strength("merge", strength)
         self._kept: list[tuple[nn.Parameter, Tensor]] = []
         uses: dict[str, list[tuple[Adapter, str, float]]] = {}
         for adapter, strength in adapters:
@@ -113,6 +115,10 @@ def mix(adapters: Weighted, rank: int | None = None, models: Mapping[str, nn.Mod
     """
     if not adapters:
         raise BadInput("mix", "there are no adapters to mix", "give one or more")
+    if rank is not None:
+        require_rank("rank", rank)
+    for _, strength in adapters:
+        require_strength("mix", strength)
     families = sorted({adapter.family for adapter, _ in adapters} - {""})
     if len(families) > 1:
         what = f"these adapters are for bases of different families: {', '.join(families)}"
@@ -126,7 +132,7 @@ def mix(adapters: Weighted, rank: int | None = None, models: Mapping[str, nn.Mod
         raise BadInput("base", what, "give the base that they are for")
     found: dict[str, tuple[dict[str, Tensor], float]] = {}
     for layer, uses in _by_layer(adapters).items():
-        pairs = [_scaled_pair(*use) for use in uses if use[0].kind == "lora"]
+        pairs = [scaled_pair(*use) for use in uses if use[0].kind == "lora"]
         if len(pairs) == len(uses):
             beside = {"down": torch.cat([down for down, _ in pairs]), "up": torch.cat([up for _, up in pairs], 1)}
             found[layer] = (beside, 0.0) if rank is None else nearest_to_pair(beside, rank)
@@ -144,6 +150,18 @@ def mix(adapters: Weighted, rank: int | None = None, models: Mapping[str, nn.Mod
         trigger=", ".join(triggers),
     )
     return Mixed(adapter, {layer: error for layer, (_, error) in found.items()})
+
+
+def require_rank(where: str, rank: int) -> None:
+    """Raise BadInput where a LoRA cannot have that rank."""
+    if rank < 1:
+        raise BadInput(where, f"a rank of {rank} holds nothing", "give 1 or more")
+
+
+def require_strength(where: str, strength: float) -> None:
+    """Raise BadInput where an adapter cannot act so strongly."""
+    if not math.isfinite(strength):
+        raise BadInput(where, f"a strength of {strength} is no number", "give a number, such as 1")
 
 
 def nearest_lora(change: Tensor, rank: int) -> tuple[dict[str, Tensor], float]:
@@ -181,6 +199,7 @@ def _by_layer(adapters: Weighted) -> dict[str, list[tuple[Adapter, str, float]]]
     return uses
 
 
-def _scaled_pair(adapter: Adapter, layer: str, strength: float) -> tuple[Tensor, Tensor]:
+def scaled_pair(adapter: Adapter, layer: str, strength: float) -> tuple[Tensor, Tensor]:
+    """Of a LoRA the down [rank, inputs, ...] and the up [outputs, rank, ...] that holds strength and scale."""
     factors = adapter.factors[layer]
     return factors["down"], strength * adapter.scale(layer) * factors["up"]

@@ -10,7 +10,7 @@ header: lora_adapter_metadata (see header.py), modelspec.* and what else the cal
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,13 @@ def load(path: Path | str) -> Adapter:
     return Adapter(kind=name, factors=factors, alphas=read.alphas, rslora=read.rslora, **read.about)
 
 
+def is_foreign(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are named as other tools do, who also put alpha beside the factors."""
+    return any(name.startswith(FOREIGN) or name.endswith(".alpha") for name in names)
+
+
 def _refuse_what_is_no_adapter(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    if any(name.startswith(FOREIGN) for name in tensors):
+    if is_foreign(tensors):
         what = "its layers are named as in the files of other tools"
         raise BadFile(str(path), what, f"run lorastyle import {path.name}, and use the file that it writes")
     endings = [f".{ending}" for made in kinds().values() for ending in made.tensors.values()]

@@ -88,7 +88,8 @@ class Family(Protocol):
     """The usual strength of classifier-free guidance."""
 
     known_as: Mapping[str, str] = {}
-    """What other tools call the family: "kohya" in `ss_base_model_version`, "a1111" as "sd version"."""
+    """What other tools call the family: "kohya" in `ss_base_model_version`, "a1111" as "sd version", and
+    "networks", the module of kohya's tools that makes its adapters."""
 
     spellings: Mapping[str, str] = {}
     """For tools that read adapters of this family in other names than usual: "kohya" or "diffusers"."""

@@ -12,6 +12,12 @@ from lorastyle.interchange.fused import split
 from lorastyle.interchange.layers import Fused, PlaceOf, resolved
 from lorastyle.interchange.spelling import Module
 
+# What is told elsewhere, or true of that very file alone.
+OF_THE_FILE = {
+    *("format", FAMILY, TRIGGER, RECIPE, "lorastyle.proof", "sshs_model_hash", "sshs_legacy_hash"),
+    *("modelspec.hash_sha256", "ss_network_dim", "ss_network_alpha", "ss_network_module", "ss_network_args"),
+    "ss_output_name",
+}
 ARCHITECTURE, KOHYA_BASE = "modelspec.architecture", "ss_base_model_version"
 
 
@@ -61,7 +67,7 @@ def assembled(
         alphas={layer: module.alpha for layer, module in parts.items()},
         trigger=header.get(TRIGGER, header.get("modelspec.trigger_phrase", "")),
         recipe=recipe_in("", header),
-        metadata={name: text for name, text in header.items() if name not in ("format", FAMILY, TRIGGER, RECIPE)},
+        metadata={name: text for name, text in header.items() if name not in OF_THE_FILE},
     )
 
 
@@ -91,6 +97,8 @@ def _family(
         whose = family.title if family else "a family known here"
         raise BadInput("", f"its layers, such as {min(names)}, are not those of {whose}", "check which base it is for")
     told = [name for name, (one, _) in fitting.items() if len(fitting) == 1 or _of_architecture(one, header)]
+    if not told:  # our own small bases are built like others; adapters for them say so
+        told = [name for name, (one, _) in fitting.items() if "kohya" in one.known_as]
     if len(told) != 1:
         what = f"its layers are those of several families: {', '.join(fitting)}"
         raise BadInput("", what, "say which it is with --family")

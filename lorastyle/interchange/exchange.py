@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorastyle import files
 from lorastyle.adapters import header as headers
+from lorastyle.adapters.algebra import require_rank, require_strength
 from lorastyle.adapters.file import Adapter, load, whole
 from lorastyle.adapters.kinds import kind as kind_called
 from lorastyle.adapters.tensors import read_tensors
@@ -82,6 +83,9 @@ def export_adapter(
     for name, value, known in (("--dtype", dtype, DTYPES), ("--metadata", metadata, about.LEVELS)):
         if value not in known:
             raise BadInput(name, f"it is {value!r}", f"choose from {', '.join(known)}")
+    if rank is not None:
+        require_rank("--rank", rank)
+    require_strength("--strength", strength)
     target = Path(out) if out else path.with_name(f"{path.stem}-{to}.safetensors")
     if target.resolve() == path.resolve():
         raise BadInput("--out", "it is the adapter's own file", "choose another name")
@@ -96,7 +100,7 @@ def export_adapter(
     sheet = _cast(form.write(adapter, of), DTYPES[dtype])
     strings = about.header(adapter, of, sheet, metadata, path, target.stem)
     proof = prove(adapter, form, sheet, strings, of, weights)
-    if proof.worst > BOUNDS[dtype]:
+    if not proof.worst <= BOUNDS[dtype]:
         what = f"in {dtype} the change of {proof.layer} would be off by {proof.worst:.1e}"
         raise Unsupported(str(path), what, "choose another --dtype")
     strings = strings | {about.PROOF: json.dumps({"layers": proof.layers, "worst_relative_error": proof.worst})}
@@ -180,7 +184,9 @@ def _family(path: Path, adapter: Adapter, given: str | None) -> Family:
 
 def _refuse_what_does_not_fit(path: Path, form: Format, adapter: Adapter, family: Family) -> None:
     if reason := form.accepts(kind_called(adapter.kind), family):
-        raise Unsupported(str(path), reason, "choose another format, or give --rank to have it converted to a LoRA")
+        convertible = not form.accepts(kind_called("lora"), family)
+        do = "choose another format, or give --rank to have it converted to a LoRA" if convertible else "choose another"
+        raise Unsupported(str(path), reason, do)
 
 
 def _cast(sheet: Sheet, dtype: torch.dtype) -> Sheet:

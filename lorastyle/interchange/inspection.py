@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lorastyle.adapters.file import FOREIGN, Adapter, load
+from lorastyle.adapters.file import Adapter, is_foreign, load
 from lorastyle.adapters.kinds import kind as kind_called
 from lorastyle.adapters.tensors import read_tensors
 from lorastyle.interchange.exchange import import_adapter
@@ -31,8 +31,7 @@ def inspect_adapter(file: Path | str, family: str | None = None) -> dict[str, An
     Raises BadFile for what is no sound adapter file.
     """
     tensors, _ = read_tensors(file)
-    foreign = any(name.startswith(FOREIGN) for name in tensors)
-    adapter = import_adapter(file, family) if foreign else load(file)
+    adapter = import_adapter(file, family) if is_foreign(tensors) else load(file)
     norms = {layer: _norm(adapter, layer) for layer in adapter.factors}
     told = {name: _short(text) for name, text in adapter.metadata.items()}
     return adapter.summary() | {

@@ -82,6 +82,7 @@ def _read(adapters: Strengths, base: Base | None) -> list[tuple[Adapter, float]]
         if base is not None and adapter.family and adapter.family != base.family.name:
             what = f"it was made for a base of the family {adapter.family}, and {base.name} is of {base.family.name}"
             raise BadInput("an adapter" if isinstance(given, Adapter) else str(given), what, "use the base it is for")
+        algebra.require_strength("an adapter" if isinstance(given, Adapter) else str(given), strength)
         read.append((adapter, strength))
     return read
 

@@ -1,5 +1,6 @@
 """The proof that a file in a foreign format does what its adapter does: each layer's change of weight, compared."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from lorastyle import draws
 from lorastyle.adapters.file import Adapter
 from lorastyle.adapters.header import published
-from lorastyle.adapters.kinds import kind as kind_called
+from lorastyle.adapters.kinds import Layer, kind as kind_called
 from lorastyle.bases.base import Base
 from lorastyle.draws import Key
 from lorastyle.errors import BadInput
@@ -59,7 +60,7 @@ def weights_of(base: Base | None, adapter: Adapter) -> dict[str, Tensor]:
         named = {published(f"{part}.{name}"): module for name, module in held.items()}
         if published(layer) not in named:
             raise BadInput(base.name, f"the base has no layer {layer}", "give the base that the adapter is for")
-        weights[published(layer)] = named[published(layer)].weight.detach()
+        weights[published(layer)] = Layer.of(layer, named[published(layer)]).weight.cpu()  # where a file's factors are
     return weights
 
 
@@ -103,4 +104,5 @@ def _relative(own: Tensor, other: Tensor) -> float:
         return float("inf")
     norm = float(own.norm())
     error = float((other.view(own.shape) - own).norm())
-    return error / norm if norm else float(error > 0)
+    share = error / norm if norm else float(error > 0)
+    return share if math.isfinite(share) else math.inf  # what is no number compares as neither more nor less

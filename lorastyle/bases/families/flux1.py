@@ -84,7 +84,7 @@ class Flux(Family):
 
     name = "flux1"
     title = "Flux.1 dev, Krea and schnell"
-    known_as: Mapping[str, str] = {"kohya": "flux1", "a1111": "Unknown", "networks": "networks.lora_flux"}
+    known_as: Mapping[str, str] = {"kohya": "flux1", "a1111": "Flux", "networks": "networks.lora_flux"}
     spellings: Mapping[str, str] = {"invoke": "kohya"}
     pipeline_class = "FluxPipeline"
     roles: Mapping[str, Sequence[str]] = {

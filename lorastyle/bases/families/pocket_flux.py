@@ -12,7 +12,7 @@ from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset, Suggestion
 
-# Pocket's own values, to start from: nothing here has been measured on this base, whose weights are still to be trained.
+# Pocket's own values, to start from; they are still to be measured on this base, whose weights are not trained yet.
 COMMON = {
     "rank": Suggestion(16, "enough for 128 pixels"),
     "batch": Suggestion(8, "steadies so high a learning rate"),

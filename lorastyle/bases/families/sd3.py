@@ -76,7 +76,7 @@ class StableDiffusion3(Family):
 
     name = "sd3"
     title = "Stable Diffusion 3 and 3.5"
-    known_as: Mapping[str, str] = {"kohya": "sd3"}
+    known_as: Mapping[str, str] = {"kohya": "sd3", "networks": "networks.lora_sd3"}
     pipeline_class = "StableDiffusion3Pipeline"
     roles: Mapping[str, Sequence[str]] = {
         "denoiser": ("transformer",),

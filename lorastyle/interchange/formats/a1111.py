@@ -15,7 +15,7 @@ from lorastyle.bases.family import Family
 from lorastyle.interchange.format import Format, Sheet, Show
 from lorastyle.interchange.formats.kohya import FORMAT as KOHYA
 
-HELD = ("lora", "loha", "lokr", "oft")
+HELD = ("lora", "loha", "lokr")  # Forge has no OFT
 
 
 class A1111(Format):
