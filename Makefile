@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv and touches nothing outside this folder but pip's own cache.
 #
 #   make demo     train a style on the base that ships with lorastyle and compare (minutes)
+#   make studio   the studio in the browser
 #   make test     the tests                    make slow    the tests that take minutes
 #   make check    lint, format, types, floors
 #
@@ -16,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test slow check pocket-report pocket-flux-report style-report character-report exchange-report kill-report families-report bench
+.PHONY: help demo test slow check pocket-report pocket-flux-report style-report character-report exchange-report kill-report queue-report families-report bench studio studio-bench
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -51,6 +52,9 @@ character-report: .venv/.installed-tools
 kill-report: .venv/.installed-base
 	@$(BIN)/python -m tools.reports.kill
 
+queue-report: .venv/.installed-test
+	@$(BIN)/python -m tools.reports.queue
+
 families-report: .venv/.installed-test
 	@$(BIN)/python -m tools.reports.families
 
@@ -59,6 +63,12 @@ exchange-report: .venv/.installed-test
 
 bench: .venv/.installed-test
 	@$(BIN)/python -m benchmarks.step
+
+studio: .venv/.installed-ui
+	@$(BIN)/lorastyle ui
+
+studio-bench: .venv/.installed-test
+	@$(BIN)/python -m benchmarks.studio
 
 .venv/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import psutil
 
@@ -21,6 +21,7 @@ from lorastyle.errors import BadFile
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PARAMETER_TEXTS = ("lorastyle", "parameters")  # JSON for us to read, and the one text that other tools show
 _MARK = re.compile(r"\.(?P<name>.+)\.lorastyle-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<role>new|old)")
 _in_use: set[Path] = set()
 
@@ -30,15 +31,36 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
     Raises BadFile where the disk is full or the place cannot be written.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path | str) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, which becomes `path` when the block ends well and vanishes when it raises."""
     path = _absolute(path)
     with _beside(path) as new, _said_plainly(path):
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
         _sync_folder(path.parent)
+
+
+def link(source: Path | str, target: Path | str) -> None:
+    """The same file at a second place, without a second copy where the file system can do that.
+
+    For files that are never written to again, only replaced whole. Missing parent folders are made.
+    """
+    target = _absolute(target)
+    with _said_plainly(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(source, target)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -65,10 +87,38 @@ def read_text(path: Path | str) -> str:
 
 
 def write_image(path: Path | str, image: "Image") -> None:
-    """Write a picture as PNG, as :func:`write_bytes` does."""
+    """Write a picture as PNG, as :func:`write_bytes` does, with how it was drawn, if its `info` says so.
+
+    :func:`lorastyle.generation.generate.generate` puts that into `info`; :func:`read_parameters` reads it back.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    for name in PARAMETER_TEXTS:
+        if name in image.info:
+            texts.add_text(name, image.info[name])
     data = io.BytesIO()
-    image.save(data, format="PNG")
+    image.save(data, format="PNG", pnginfo=texts)
     write_bytes(path, data.getvalue())
+
+
+def read_parameters(path: Path | str) -> dict[str, Any]:
+    """How a picture that :func:`write_image` wrote was drawn: prompt, seed, adapters, and so on.
+
+    Raises BadFile where it is no PNG or does not say.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            value = json.loads(image.info.get(PARAMETER_TEXTS[0], "null"))
+    except FileNotFoundError:
+        raise BadFile(str(path), "there is no such file", "check the path") from None
+    except (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError) as error:
+        raise BadFile(str(path), f"cannot be read as a PNG ({error})", "choose a picture drawn by lorastyle") from error
+    if not isinstance(value, dict):
+        raise BadFile(str(path), "does not say how it was drawn", "choose a picture drawn by lorastyle")
+    return value
 
 
 def read_json(path: Path | str) -> Any:

@@ -292,3 +292,32 @@ def test_a_folder_killed_while_removed_is_whole_or_gone(tmp_path: Path, moment: 
     assert killed == (moment < 99)
     files.sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == (["step"] if moment == 1 else [])
+
+
+def test_a_file_written_piece_by_piece_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.bin"
+    with pytest.raises(ZeroDivisionError), files.new_file(path) as file:
+        file.write(b"half")
+        _ = 1 / 0
+    assert list(path.parent.iterdir()) == []
+    with files.new_file(path) as file:
+        file.write(b"one ")
+        assert not path.exists()
+        file.write(b"two")
+    assert path.read_bytes() == b"one two"
+
+
+def test_a_link_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("a")
+    files.link(tmp_path / "a", tmp_path / "b" / "a")
+    assert (tmp_path / "b" / "a").samefile(tmp_path / "a")
+
+    def refused(*_: object) -> None:
+        raise OSError("another disk")
+
+    monkeypatch.setattr(os, "link", refused)
+    files.link(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "a"
+    assert not (tmp_path / "c").samefile(tmp_path / "a")
+    with pytest.raises(BadFile, match="cannot be written"):
+        files.link(tmp_path / "gone", tmp_path / "d")

@@ -28,6 +28,7 @@ FLOOR_0 = ["errors", "files", "draws", "settings", "recipe"]
 MAY_IMPORT: dict[str, list[str]] = {
     **{name: FLOOR_0[:place] for place, name in enumerate(FLOOR_0)},
     "data": FLOOR_0,
+    "captioning": ["data", *FLOOR_0],
     "adapters": FLOOR_0,
     "bases": FLOOR_0,
     "interchange": ["adapters", "bases", *FLOOR_0],
@@ -35,12 +36,23 @@ MAY_IMPORT: dict[str, list[str]] = {
     "training": ["generation", "interchange", "adapters", "bases", "data", *FLOOR_0],
     "jobs": ["recipe", "settings", "files", "errors"],
     "jobs.worker": ["recipe", "settings", "files", "errors", PUBLIC],
+    "workspace": ["data", "jobs", *FLOOR_0],
     "cli": [PUBLIC],
+    "cli.studio": [PUBLIC, "ui"],
     "serve": [PUBLIC],
     "ui": [PUBLIC],
 }
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}
-MAY_IMPORT_HEAVY = ["adapters", "bases", "interchange", "generation", "training", "data.cache", "jobs.worker"]
+MAY_IMPORT_HEAVY = [
+    "adapters",
+    "bases",
+    "interchange",
+    "generation",
+    "training",
+    "captioning.model",
+    "data.cache",
+    "jobs.worker",
+]
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 
@@ -54,7 +66,9 @@ class Source:
 
     @property
     def floor(self) -> str:
-        return next((place for place in (self.name, self.name.split(".")[0]) if place in MAY_IMPORT), self.name)
+        parts = self.name.split(".")
+        outwards = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        return next((place for place in outwards if place in MAY_IMPORT), self.name)
 
     @property
     def full_name(self) -> str:

@@ -11,7 +11,19 @@ import warnings
 import typer
 
 from lorastyle import BadInput, Interrupted, LorastyleError
-from lorastyle.cli import adapters, bases, drawing, training
+from lorastyle.cli import (
+    adapters,
+    bases,
+    captioning,
+    comparing,
+    datasets,
+    drawing,
+    library,
+    queue,
+    studio,
+    training,
+    users,
+)
 from lorastyle.cli.screen import say
 
 app = typer.Typer(
@@ -22,7 +34,10 @@ app = typer.Typer(
 )
 for _command in (
     training.train,
+    training.estimate,
+    captioning.caption,
     drawing.generate,
+    comparing.grid,
     adapters.inspect,
     adapters.export,
     adapters.import_,
@@ -30,8 +45,14 @@ for _command in (
     adapters.mix,
     bases.bases,
     training.demo,
+    queue.worker,
+    studio.ui,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
+app.add_typer(queue.queue, name="queue")
+app.add_typer(datasets.dataset, name="dataset")
+app.add_typer(library.library, name="library")
+app.add_typer(users.user, name="user")
 
 
 def main() -> None:

@@ -3,14 +3,27 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lorastyle import Area
 
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
 BaseName = Annotated[
     str, typer.Option("--base", help="pocket, a diffusers folder, a .safetensors checkpoint or a hub id.")
 ]
+Root = Annotated[
+    Path,
+    typer.Option(
+        envvar="LORASTYLE_STUDIO",
+        default_factory=lambda: Path.home() / "lorastyle",
+        show_default="~/lorastyle",
+        help="The studio's folder.",
+    ),
+]
+User = Annotated[str, typer.Option("--user", help="Whose it is, in a studio with a login.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 
 
@@ -25,3 +38,10 @@ def show(results: dict[str, Any], as_json: bool) -> None:
         return
     for name, value in results.items():
         print(f"{name.replace('_', ' ')}: {value}")
+
+
+def area(root: Path, user: str) -> "Area":
+    """What a person has in the studio at `root`."""
+    from lorastyle import Workspace
+
+    return Workspace(root).area(user)

@@ -1,6 +1,7 @@
 """`lorastyle train` and `lorastyle demo`."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,43 +15,75 @@ if TYPE_CHECKING:
     from lorastyle import Dataset, Recipe
 
 
+Data = Annotated[Path, typer.Argument(help="A folder or zip of images, captions beside them.")]
+Purpose = Annotated[str | None, typer.Option(help="style, character or object.")]
+Trigger = Annotated[str | None, typer.Option(help="The word that will call the adapter up.")]
+RecipeFile = Annotated[Path | None, typer.Option(help="A recipe file (TOML) to start from.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="field=value, any field of the recipe.")]
+Steps = Annotated[int | None, typer.Option(help="How many steps to train.")]
+Rank = Annotated[int | None, typer.Option(help="How much the adapter can hold.")]
+Start = Annotated[Path | None, typer.Option("--from", help="An adapter file, of any tool, to go on from.")]
+
+
 def train(
-    data: Annotated[Path, typer.Argument(help="A folder or zip of images, captions beside them.")],
+    data: Data,
     base: BaseName = "pocket",
-    purpose: Annotated[str | None, typer.Option(help="style, character or object.")] = None,
-    trigger: Annotated[str | None, typer.Option(help="The word that will call the adapter up.")] = None,
+    purpose: Purpose = None,
+    trigger: Trigger = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe file (TOML) to start from.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="field=value, any field of the recipe.")] = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps to train.")] = None,
-    rank: Annotated[int | None, typer.Option(help="How much the adapter can hold.")] = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    steps: Steps = None,
+    rank: Rank = None,
     seed: Seed = None,
+    start: Start = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train an adapter on a folder of images."""
     from lorastyle import Dataset
 
-    named = {"purpose": purpose, "trigger": trigger, "steps": steps, "rank": rank, "seed": seed}
-    chosen = recipe_from(recipe, settings or [], {name: value for name, value in named.items() if value is not None})
-    show(run_training(base, Dataset.open(data), chosen, out or Path("runs") / data.stem, resume), as_json)
+    chosen = recipe_from(recipe, settings, purpose=purpose, trigger=trigger, steps=steps, rank=rank, seed=seed)
+    show(run_training(base, Dataset.open(data), chosen, out or Path("runs") / data.stem, resume, start), as_json)
 
 
-def recipe_from(file: Path | None, settings: list[str], named: dict[str, Any]) -> "Recipe":
-    """The recipe file, changed by `--set field=value` and then by the options that have names of their own."""
+def estimate(
+    data: Data,
+    base: BaseName = "pocket",
+    purpose: Purpose = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    steps: Steps = None,
+    rank: Rank = None,
+    start: Start = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a few steps and tell how long the training would take, and whether its memory suffices."""
+    import lorastyle
+
+    chosen = recipe_from(recipe, settings, purpose=purpose, steps=steps, rank=rank)
+    told = lorastyle.estimate(lorastyle.load_base(base), lorastyle.Dataset.open(data), chosen, start=start)
+    show(asdict(told), as_json)
+
+
+def recipe_from(file: Path | None, settings: list[str] | None, **options: Any) -> "Recipe":
+    """The recipe file, changed by `--set field=value` and then by the options of their own that were given."""
     from lorastyle import Recipe
 
     start = Recipe.from_toml(file) if file else Recipe()
     changes: dict[str, Any] = {}
-    for setting in settings:
+    for setting in settings or []:
         field, equals, value = setting.partition("=")
         if not equals:
             raise BadInput("--set", f"{setting!r} has no '='", "write field=value, such as rank=8")
         changes[field.strip()] = value.strip()
+    named = {name: value for name, value in options.items() if value is not None}
     return start.changed(changes | named)
 
 
-def run_training(base_name: str, data: "Dataset", recipe: "Recipe", out: Path, resume: bool) -> dict[str, Any]:
+def run_training(
+    base_name: str, data: "Dataset", recipe: "Recipe", out: Path, resume: bool = False, start: Path | None = None
+) -> dict[str, Any]:
     """Train with a progress bar on stderr; returns what came of it."""
     say("Loading the base ...")
     import lorastyle
@@ -60,7 +93,7 @@ def run_training(base_name: str, data: "Dataset", recipe: "Recipe", out: Path, r
         say(f"Note: {remark}")
     begun = time.perf_counter()
     with TrainingBar() as bar:
-        run = lorastyle.train(base, data, recipe, out=out, resume=resume, report=bar.update)
+        run = lorastyle.train(base, data, recipe, out=out, resume=resume, report=bar.update, start=start)
     seconds = round(time.perf_counter() - begun, 1)
     return {
         "adapter": run.adapter,
@@ -84,7 +117,7 @@ def demo(
             "demo", "the sample data is not here", "run it in a checkout of lorastyle, or train your own images"
         )
     show(
-        run_training("pocket", Dataset.open(data), Recipe.from_toml(data.parent / "demo.toml"), unused(out), False),
+        run_training("pocket", Dataset.open(data), Recipe.from_toml(data.parent / "demo.toml"), unused(out)),
         as_json,
     )
 

@@ -78,7 +78,7 @@ def plan_crop(
         raise BadInput("size", f"{width} x {height} pixels are not a picture", "give at least 1 x 1")
     if not all(0 <= share <= 1 for share in focus):
         raise BadInput("focus", f"{focus} lies outside the picture", "give shares of width and height from 0 to 1")
-    bucket = min(buckets(resolution, divisor), key=lambda size: _loss(width, height, size, resolution))
+    bucket = _best_bucket(width, height, resolution, divisor)
     scale = max(bucket[0] / width, bucket[1] / height)
     kept_width, kept_height = min(bucket[0] / scale, width), min(bucket[1] / scale, height)
     left = _start(width, kept_width, focus[0])
@@ -90,6 +90,11 @@ def plan_crop(
 def apply_crop(image: Image.Image, crop: Crop) -> Image.Image:
     """The part of `image` in the crop's box at the bucket's size, resampled by an antialiased Lanczos filter."""
     return image.resize(crop.bucket, Image.Resampling.LANCZOS, box=crop.box)
+
+
+@lru_cache(maxsize=4096)
+def _best_bucket(width: int, height: int, resolution: int, divisor: int) -> tuple[int, int]:
+    return min(buckets(resolution, divisor), key=lambda size: _loss(width, height, size, resolution))
 
 
 def _loss(width: int, height: int, bucket: tuple[int, int], resolution: int) -> tuple[float, int, tuple[int, int]]:

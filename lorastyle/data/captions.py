@@ -35,6 +35,11 @@ def decoded_text(data: bytes, name: str) -> str:
     return text
 
 
+def says(caption: str, trigger: str) -> bool:
+    """Whether `caption` has the trigger word, or ``[trigger]`` in its place."""
+    return bool(_PLACEHOLDER.search(caption) or _phrase(trigger).search(caption))
+
+
 def with_trigger(caption: str, trigger: str, prefix: bool = True) -> str:
     """`caption` with the trigger word in place of ``[trigger]``.
 

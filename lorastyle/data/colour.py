@@ -25,22 +25,23 @@ def background_colour(background: str) -> tuple[int, int, int]:
     return colour
 
 
-def to_srgb(image: Image.Image, name: str, background: str) -> tuple[Image.Image, list[str]]:
-    """`image` in sRGB with its transparent parts filled with `background`, and notes on what was done to it.
+def to_srgb(image: Image.Image, name: str, background: str) -> tuple[Image.Image, str, list[str]]:
+    """`image` in sRGB with its transparent parts filled with `background`, a note where that was so, and notes on what
+    else was done to it.
 
     16-bit samples are scaled, an embedded ICC profile is applied. Raises BadFile where white is not defined
     (floating point and 32-bit samples) or where everything is transparent.
     """
-    backdrop = Image.new("RGB", image.size, background_colour(background))
+    fill = background_colour(background)
     colours, alpha = _without_alpha(image, name)
     picture, notes = _through_profile(colours, image.info.get("icc_profile"))
     least, most = (255, 255) if alpha is None else alpha.getextrema()
     if most == 0:
         raise BadFile(name, "is transparent everywhere", "export it again with its contents visible, or remove it")
-    if alpha is not None and least != 255:
-        picture = Image.composite(picture, backdrop, alpha)
-        notes.append(f"its transparent parts are filled with {background}")
-    return picture, notes
+    if alpha is None or least == 255:
+        return picture, "", notes
+    picture = Image.composite(picture, Image.new("RGB", picture.size, fill), alpha)
+    return picture, f"its transparent parts are filled with {background}", notes
 
 
 def _without_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:

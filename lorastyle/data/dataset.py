@@ -8,10 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from lorastyle import draws
-from lorastyle.data.buckets import plan_crop
+from lorastyle.data.buckets import Crop, plan_crop
 from lorastyle.data.colour import background_colour
 from lorastyle.data.images import pixel_hash, read_picture
-from lorastyle.data.sidecars import Sidecars, some_names
+from lorastyle.data.sidecars import CENTRE, Sidecars, some_names
 from lorastyle.data.sources import FolderSource, Refused, Source, ZipSource
 from lorastyle.draws import Key
 from lorastyle.errors import BadFile, BadInput
@@ -26,7 +26,8 @@ class Sample:
 
     `name` is its path in the dataset, `caption` one line with ``[trigger]`` still in it, `width` and `height` are
     pixels when upright, `hash` knows it by its pixels, `notes` say what was done to it, and `repeats` how often an
-    epoch shows it.
+    epoch shows it. `focus` is the point (x, y) that the crop keeps, in shares of width and height. `written`: somebody
+    wrote the caption, it is not the file's name in words.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Sample:
     repeats: int
     background: str = field(repr=False)
     source: Source = field(repr=False, compare=False)
+    focus: tuple[float, float] = CENTRE
+    written: bool = True
+
+    def crop(self, resolution: int, divisor: int = 64) -> Crop:
+        """How it is brought to a bucket of about `resolution`^2 pixels, around its focus point."""
+        return plan_crop(self.width, self.height, resolution, divisor, self.focus)
 
     def picture(self) -> Image.Image:
         """The upright sRGB picture; raises BadFile where the file has changed since the dataset was read."""
@@ -136,7 +143,7 @@ class Dataset:
         belong to nothing, what was done to pictures and, given a base's `resolution`, what its crops will do."""
         notes: dict[str, list[str]] = {}
         for sample in self.samples:
-            crop = plan_crop(sample.width, sample.height, resolution, divisor).notes if resolution else ()
+            crop = sample.crop(resolution, divisor).notes if resolution else ()
             for note in (*sample.notes, *crop):
                 notes.setdefault(note, []).append(sample.name)
         told = [f"{some_names(names)}: {note}." for note, names in notes.items()]
@@ -150,7 +157,7 @@ def _sample(source: Source, sidecars: Sidecars, name: str, background: str) -> S
     width, height = picture.image.size
     notes = (*picture.notes, *captioned.notes)
     return Sample(name, captioned.caption, width, height, pixel_hash(picture.image), notes, captioned.repeats,
-                  background, source)  # fmt: skip
+                  background, source, captioned.focus, captioned.written)  # fmt: skip
 
 
 def _about(name: str, error: BadFile) -> str:

@@ -30,6 +30,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ERRORS = (SyntaxError, struct.error, ValueError, TypeError, LookupError, OSError, EOFError, OverflowError)
+_BAND = 256  # rows of pixels
 _NEW_SUBFILE_TYPE = 254
 _REDUCED = 1
 
@@ -37,10 +38,13 @@ _REDUCED = 1
 @dataclass(frozen=True)
 class Picture:
     """A decoded `image` (mode RGB, sRGB, upright) and `notes` on what was done to it, each of them to be read
-    after the file's name."""
+    after the file's name. Among them: `first_of`, where it is the first frame of several, and `filled`, where parts
+    of it were transparent; "" where that is not so."""
 
     image: Image.Image
     notes: tuple[str, ...]
+    first_of: str = ""
+    filled: str = ""
 
 
 def read_picture(source: Path | str | BinaryIO, name: str, background: str = "#ffffff") -> Picture:
@@ -60,16 +64,32 @@ def read_picture(source: Path | str | BinaryIO, name: str, background: str = "#f
         if format_name == "HEIF":
             _register_heic(name)
         with _decoder_warnings() as said, _decoder_errors(name):
-            image, notes = _decoded(stream, format_name, name)
-        image, colour_notes = to_srgb(image, name, background)
+            image, first_of, notes = _decoded(stream, format_name, name)
+        image, filled, colour_notes = to_srgb(image, name, background)
     image.info = {}
-    return Picture(image, (*notes, *colour_notes, *(f"its decoder warns: {text}" for text in said)))
+    warned = (f"its decoder warns: {text}" for text in said)
+    told = (note for note in (first_of, *notes, *colour_notes, filled, *warned) if note)
+    return Picture(image, tuple(told), first_of, filled)
+
+
+def image_size(source: Path | str | BinaryIO, name: str) -> tuple[int, int]:
+    """Width and height as the file's header tells them, perhaps not upright, without decoding it; raises BadFile."""
+    with _stream(source, name) as stream:
+        format_name = image_format(stream.read(HEAD_BYTES), name)
+        stream.seek(0)
+        if format_name == "HEIF":
+            _register_heic(name)
+        with _decoder_warnings(), _decoder_errors(name):
+            return Image.open(stream, formats=[format_name]).size
 
 
 def pixel_hash(image: Image.Image) -> str:
     """What a picture is known by: 40 hex digits over its size and its RGB bytes."""
-    size = f"{image.width}x{image.height}:".encode()
-    return hashlib.blake2b(size + image.convert("RGB").tobytes(), digest_size=20).hexdigest()
+    total = hashlib.blake2b(f"{image.width}x{image.height}:".encode(), digest_size=20)
+    for top in range(0, image.height, _BAND):  # a copy of the whole would take as much memory again
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        total.update(band.convert("RGB").tobytes())
+    return total.hexdigest()
 
 
 @contextmanager
@@ -81,14 +101,16 @@ def _stream(source: Path | str | BinaryIO, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _decoded(stream: BinaryIO, format_name: str, name: str) -> tuple[Image.Image, list[str]]:
+def _decoded(stream: BinaryIO, format_name: str, name: str) -> tuple[Image.Image, str, list[str]]:
+    """The upright image, a note where it is the first frame of several, and notes on what else was done to it."""
     image = Image.open(stream, formats=[format_name])
     _check_size(image, name)
-    notes = _frame_notes(image, name)
+    first_of = _frame_note(image, name)
+    notes: list[str] = []
     image.load()
     if image.mode == "CMYK" and format_name == "JPEG" and "adobe" not in image.info:
         notes.append("is a CMYK JPEG that does not say whether its inks are inverted; read as browsers read it")
-    return _upright(image, notes), notes
+    return _upright(image, notes), first_of, notes
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -98,13 +120,13 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise BadFile(name, what, "make it smaller; training uses far fewer pixels")
 
 
-def _frame_notes(image: Image.Image, name: str) -> list[str]:
+def _frame_note(image: Image.Image, name: str) -> str:
     tags = getattr(image, "tag_v2", {})
     if tags.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
         what = "opens with a thumbnail of the picture, as cameras' raw files do"
         raise BadFile(name, what, "develop it to JPEG, PNG or TIFF")
     frames = getattr(image, "n_frames", 1)
-    return [f"only the first of its {frames} frames is used"] if frames > 1 else []
+    return f"only the first of its {frames} frames is used" if frames > 1 else ""
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:

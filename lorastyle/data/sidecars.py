@@ -8,6 +8,9 @@ The first of these that is there wins; a note says when another one that differs
 3. a folder named ``10_trigger class`` as kohya's trainer has them: "trigger class", the nearest folder first (its
    number says how often an epoch repeats the image, whatever the caption comes from);
 4. the file's name in words.
+
+A row of ``metadata.jsonl`` may also have a `focus`: the point [x, y] that the crop keeps, in shares of the upright
+image's width and height from its left top corner.
 """
 
 import csv
@@ -16,7 +19,7 @@ import json
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -26,6 +29,7 @@ from lorastyle.errors import BadFile
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+CENTRE = (0.5, 0.5)
 MOST_CAPTION_BYTES = 2**20
 MOST_METADATA_BYTES = 2**28
 
@@ -38,28 +42,37 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Captioned:
-    """A `caption` as found (``[trigger]`` still in it), the `repeats` of its image, and `notes` on where it is from."""
+    """A `caption` as found (``[trigger]`` still in it), the `repeats` of its image, and `notes` on where it is from.
+
+    `written`: somebody wrote the caption, it is not the file's name in words. `focus`: see above; the centre where none
+    is given.
+    """
 
     caption: str
     repeats: int
     notes: tuple[str, ...]
+    written: bool = True
+    focus: tuple[float, float] = CENTRE
 
 
 @dataclass
 class _Metadata:
-    """The captions that one metadata file gives, by the files' names in the dataset."""
+    """The captions and focus points that one metadata file gives, by the files' names in the dataset."""
 
     name: str
     captions: dict[str, str] = field(default_factory=dict)
+    focus: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Sidecars:
     """Sorts the files of a source into images and captions, and finds the caption of each image.
 
-    Raises BadFile for a metadata file that cannot be understood, or none of whose names is there.
+    `notes` are on captions that belong to no image, `unused` the files that hold such captions. Where there is `more`
+    to come, images may still be on their way. Raises BadFile for a metadata file that cannot be understood, or none of
+    whose names is there although there is no more to come.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, more: bool = False) -> None:
         self._source = source
         self._texts: dict[str, list[str]] = {}
         self.images: list[str] = []
@@ -73,12 +86,16 @@ class Sidecars:
             elif not _is_paper(path):
                 self.images.append(name)
         self._metadata = [_read_metadata(source, name) for name in sorted(metadata, key=_nearest_first)]
-        self.notes = (*self._orphans(), *self._unmatched_rows())
+        orphans, lost = self._orphans(), self._lost_rows()
+        if not more:
+            _require_some_match(self._metadata, lost)
+        self.unused = (*orphans, *lost)
+        self.notes = tuple(_on_captions_without_image(orphans, lost))
 
     def of(self, name: str) -> Captioned:
         """The caption of an image; raises BadFile where its caption file cannot be read."""
         repeats, folder_caption = self._kohya(name)
-        found = list(self._found(name))
+        found = list(self.found(name))
         notes = [
             f"the caption in {place} is not used, {found[0][0]} has another"
             for place, text in found[1:]
@@ -94,9 +111,10 @@ class Sidecars:
             notes.append(
                 "has no caption, so its file name serves" if caption else "has no caption, and no words in its name"
             )
-        return Captioned(caption, repeats, tuple(notes))
+        written = bool(found) or folder_caption is not None
+        return Captioned(caption, repeats, tuple(notes), written, self._focus(name))
 
-    def _found(self, name: str) -> Iterator[tuple[str, str]]:
+    def found(self, name: str) -> Iterator[tuple[str, str]]:
         """Where a caption of this image is written, and what it says, best place first."""
         key = _key(str(PurePosixPath(name).with_suffix("")))
         for place in sorted(self._texts.get(key, ()), key=lambda place: place.lower().endswith(CAPTION_SUFFIXES[1])):
@@ -104,6 +122,9 @@ class Sidecars:
         for metadata in self._metadata:
             if _key(name) in metadata.captions:
                 yield metadata.name, metadata.captions[_key(name)]
+
+    def _focus(self, name: str) -> tuple[float, float]:
+        return next((found for metadata in self._metadata if (found := metadata.focus.get(_key(name)))), CENTRE)
 
     def _kohya(self, name: str) -> tuple[int, str | None]:
         folders = [folder.name for folder in PurePosixPath(name).parents][:-1]
@@ -113,22 +134,31 @@ class Sidecars:
                 return int(match["repeats"]), _key(match["caption"].replace("_", " "))
         return 1, None
 
-    def _orphans(self) -> Iterator[str]:
+    def _orphans(self) -> list[str]:
+        """The caption files of no image."""
         owners = {_key(str(PurePosixPath(name).with_suffix(""))) for name in self.images}
         lost = [name for stem, names in self._texts.items() if stem not in owners for name in names]
-        lost = [name for name in lost if not _is_paper(PurePosixPath(name))]
-        if lost:
-            yield f"{some_names(lost)}: no image has that name, so the caption is not used"
+        return [name for name in lost if not _is_paper(PurePosixPath(name))]
 
-    def _unmatched_rows(self) -> Iterator[str]:
+    def _lost_rows(self) -> dict[str, list[str]]:
+        """For each metadata file that names images which are not there, those names."""
         images = {_key(name) for name in self.images}
-        for metadata in self._metadata:
-            lost = [name for name in metadata.captions if name not in images]
-            if lost and len(lost) == len(metadata.captions):
-                what = f"names {some_names(lost)}, and no image has such a name"
-                raise BadFile(metadata.name, what, "give file_name relative to the folder of this file")
-            if lost:
-                yield f"{metadata.name}: no image has the name {some_names(lost)}, so that caption is not used"
+        lost = {one.name: [name for name in one.captions if name not in images] for one in self._metadata}
+        return {name: names for name, names in lost.items() if names}
+
+
+def _require_some_match(metadata: Iterable[_Metadata], lost: Mapping[str, Sequence[str]]) -> None:
+    for one in metadata:
+        if one.captions and len(lost.get(one.name, ())) == len(one.captions):
+            what = f"names {some_names(lost[one.name])}, and no image has such a name"
+            raise BadFile(one.name, what, "give file_name relative to the folder of this file")
+
+
+def _on_captions_without_image(orphans: Sequence[str], lost: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    if orphans:
+        yield f"{some_names(orphans)}: no image has that name, so the caption is not used"
+    for name, names in lost.items():
+        yield f"{name}: no image has the name {some_names(names)}, so that caption is not used"
 
 
 def words_of_name(stem: str) -> str:
@@ -172,6 +202,7 @@ def _read_metadata(source: Source, name: str) -> _Metadata:
         file_name, caption = (_field(row, title, name, line) for title in ("file_name", "text"))
         target = _key(posixpath.normpath(posixpath.join(posixpath.dirname(name), file_name)))
         caption = " ".join(caption.split())
+        metadata.focus[target] = _focus_in(row, name, line)
         if metadata.captions.setdefault(target, caption) != caption:
             what = f"captions {file_name} a second time, differently (line {line})"
             raise BadFile(name, what, "remove one of the two")
@@ -200,6 +231,17 @@ def _csv_rows(text: str, name: str) -> Iterable[tuple[int, object]]:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise BadFile(name, f"is not valid CSV after line {reader.line_num} ({error})", "correct it there") from error
+
+
+def _focus_in(row: object, name: str, line: int) -> tuple[float, float]:
+    """The focus point in a row of metadata. CSV has no lists, and so no focus points."""
+    match row:
+        case {"focus": [int() | float() as x, int() | float() as y]} if 0 <= x <= 1 and 0 <= y <= 1:
+            return float(x), float(y)
+        case {"focus": value} if not isinstance(value, str):
+            what = f"has a focus in line {line} that is no point of the image ({value})"
+            raise BadFile(name, what, "give [x, y], shares of width and height from 0 to 1")
+    return CENTRE
 
 
 def _field(row: object, title: str, name: str, line: int) -> str:

@@ -6,7 +6,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
@@ -17,7 +17,7 @@ MOST_ENTRIES = 10_000
 MOST_UNPACKED_BYTES = 10 * 2**30
 MOST_FILE_BYTES = 2**30
 
-_UNPACKING_ERRORS = (
+UNPACKING_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -48,8 +48,10 @@ class Source(Protocol):
 
     name: str
     path: Path
-    files: list[str]
     refused: list[Refused]
+
+    @property
+    def files(self) -> Sequence[str]: ...
 
     def open(self, name: str) -> BinaryIO:
         """A seekable stream of the file; raises BadFile."""
@@ -91,10 +93,10 @@ class FolderSource:
 
     def _usable_names(self) -> Iterator[str]:
         for parent, folders, names in os.walk(self.path, onerror=self._refuse_folder):
-            folders[:] = sorted(folder for folder in folders if not _is_clutter(folder))
+            folders[:] = sorted(folder for folder in folders if not is_clutter(folder))
             for name in sorted([*names, *(folder for folder in folders if Path(parent, folder).is_symlink())]):
                 path = Path(parent, name)
-                if not _is_clutter(name) and self._is_usable(path):
+                if not is_clutter(name) and self._is_usable(path):
                     yield path.relative_to(self.path).as_posix()
 
     def _is_usable(self, path: Path) -> bool:
@@ -145,7 +147,7 @@ class ZipSource:
     def open(self, name: str) -> BinaryIO:
         try:
             return io.BytesIO(self._zip.read(self._entries[name]))
-        except _UNPACKING_ERRORS as error:
+        except UNPACKING_ERRORS as error:
             raise BadFile(name, f"cannot be unpacked ({error})", "pack the zip again") from error
 
     def _check_totals(self) -> None:
@@ -161,7 +163,7 @@ class ZipSource:
         usable: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
             name = entry.filename.replace("\\", "/")  # as some packers on Windows write them
-            if entry.is_dir() or any(_is_clutter(part) for part in PurePosixPath(name).parts):
+            if entry.is_dir() or any(is_clutter(part) for part in PurePosixPath(name).parts):
                 continue
             reason = "is there twice" if name in usable else _fault_of(entry, name)
             if reason:
@@ -184,5 +186,5 @@ def _fault_of(entry: zipfile.ZipInfo, name: str) -> str | None:
     return None
 
 
-def _is_clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     return (name.startswith(".") and name != "..") or name.lower() in _CLUTTER

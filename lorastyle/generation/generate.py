@@ -12,6 +12,7 @@ from lorastyle.adapters.file import Adapter, load
 from lorastyle.adapters.inject import Injection, inject
 from lorastyle.bases.base import Base
 from lorastyle.errors import BadInput
+from lorastyle.generation.parameters import texts, used
 from lorastyle.generation.sampling import Row, sample
 from lorastyle.recipe import Recipe
 
@@ -32,6 +33,7 @@ def generate(
     batch: int = 4,
     clip_skip: int | None = None,
     zero_terminal_snr: bool = False,
+    numbers: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
     """Draw one picture for each prompt; the base is afterwards as it was before.
@@ -47,7 +49,12 @@ def generate(
         width, height: in pixels; by default the base's own resolution.
         batch: how many pictures are drawn at once.
         clip_skip, zero_terminal_snr: as the adapters' recipes have them; by default as the base is set.
-        progress: called after each step with the steps done and the steps in all.
+        numbers: with the seed they fix the noise that each picture begins as; by default the places in the list. The
+            same number for two prompts, or for two sets of adapters, makes their pictures comparable.
+        progress: called after each step with the steps done and the steps in all; what it raises ends the drawing.
+
+    Returns:
+        The pictures. Their `info` says how they were drawn, and :func:`lorastyle.files.write_image` keeps that.
 
     Raises:
         BadInput: an argument cannot be used, or an adapter was made for another family of bases.
@@ -70,10 +77,14 @@ def generate(
         fits = side is None or (side > 0 and side % base.divisor == 0)
         _require(fits, name, side, f"choose a multiple of {base.divisor}")
     strengths = _strengths(adapters, len(prompts))
+    numbers = list(range(len(prompts)) if numbers is None else numbers)
+    if len(numbers) != len(prompts):
+        what = f"there are {len(numbers)} numbers for {len(prompts)} prompts"
+        raise BadInput("numbers", what, "give one for each prompt")
     names = {given: f"adapter-{number}" for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)))}
     rows = [
         Row(prompt, negative, seed, number, {names[given]: strength for given, strength in wanted.items()})
-        for number, (prompt, wanted) in enumerate(zip(prompts, strengths, strict=True))
+        for number, prompt, wanted in zip(numbers, prompts, strengths, strict=True)
     ]
     count = _Counter(progress, steps * math.ceil(len(rows) / batch))
     images: list[Image.Image] = []
@@ -89,6 +100,17 @@ def generate(
                 height=height,
                 after_step=count,
             )
+    settings = {
+        "steps": steps,
+        "guidance": guidance,
+        "width": width or base.resolution,
+        "height": height or base.resolution,
+        "clip_skip": skip,
+        "zero_terminal_snr": zero_terminal_snr,
+    }
+    told = {name: used(given) for given, name in names.items()}
+    for image, row in zip(images, rows, strict=True):
+        image.info.update(texts(base, row, told, settings))
     return images
 
 

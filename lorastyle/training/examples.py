@@ -1,5 +1,6 @@
 """A dataset made ready for one base: latents and prompt embeddings, computed once and kept by content."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lorastyle.bases.base import Base
-from lorastyle.data.buckets import Crop, apply_crop, plan_crop
+from lorastyle.data.buckets import Crop, apply_crop
 from lorastyle.data.cache import Cache, content_key
 from lorastyle.data.captions import variants, with_trigger, without_trigger
 from lorastyle.data.dataset import Dataset, Sample
@@ -48,6 +49,22 @@ class Examples:
         return stack([self.texts[caption] for caption in captions])
 
 
+def encode_once(base: Base, example: Example) -> float:
+    """Encode an image and its caption anew, whatever the cache holds; returns the seconds that took."""
+    begun = time.perf_counter()
+    base.encode_images(pixels_of(example.sample, example.crop, False))
+    with torch.no_grad():
+        base.encode_prompts([example.captions[0]])
+    return time.perf_counter() - begun
+
+
+def release_encoders(base: Base, recipe: Recipe) -> None:
+    """Let go from memory what has done its work once all is encoded."""
+    if not recipe.text_encoder_learning_rate:
+        base.unload("text")
+    base.unload("autoencoder")
+
+
 def stack(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -72,7 +89,7 @@ def encode_samples(base: Base, samples: Sequence[Sample], recipe: Recipe, cache:
     """Encode each sample's crop, and its mirror image where the recipe flips."""
     mirrors = (False, True) if recipe.flip else (False,)
     assert recipe.resolution is not None, "the recipe is not resolved"
-    crops = [plan_crop(sample.width, sample.height, recipe.resolution, base.divisor) for sample in samples]
+    crops = [sample.crop(recipe.resolution, base.divisor) for sample in samples]
     jobs = [(sample, crop, mirror) for sample, crop in zip(samples, crops, strict=True) for mirror in mirrors]
     weights = base.fingerprint("autoencoder")
     keys = [

@@ -49,6 +49,11 @@ class Run:
         return self.folder / "recipe.toml"
 
     @property
+    def start(self) -> Path:
+        """The adapter that the run goes on from, if it does."""
+        return self.folder / "start.safetensors"
+
+    @property
     def checkpoints(self) -> list[Checkpoint]:
         """Whole checkpoints, oldest first."""
         return checkpoints(self.folder / "checkpoints")
@@ -66,7 +71,7 @@ def open_run(out: Path | str, resume: bool) -> Run:
     run = Run(Path(out).resolve())
     if run.folder.is_dir():
         files.sweep(run.folder)
-        if any(run.folder.iterdir()) and not run.recipe.is_file():
+        if {*run.folder.iterdir()} - {run.start} and not run.recipe.is_file():
             raise BadInput(str(out), "this folder is not empty and holds no run", "choose another folder")
         if run.recipe.is_file() and not resume:
             raise BadInput(

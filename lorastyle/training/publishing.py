@@ -12,6 +12,7 @@ from lorastyle.bases.base import Base
 from lorastyle.data.captions import with_trigger
 from lorastyle.data.dataset import Dataset
 from lorastyle.generation.grids import comparison
+from lorastyle.generation.parameters import texts
 from lorastyle.generation.sampling import Encode, Row, sample
 from lorastyle.recipe import Recipe
 from lorastyle.training.folder import Run
@@ -40,14 +41,21 @@ class Studio:
     recipe: Recipe
     prompts: Sequence[str]
 
-    def draw(self, strength: float) -> list[Image.Image]:
-        """Draw each prompt; the same recipe gives each prompt the same noise every time."""
-        rows = [
+    def showing(self, prompts: Sequence[str]) -> "Studio":
+        """The same with other prompts, as the recipe might name them."""
+        return replace(self, prompts=[with_trigger(prompt, self.recipe.trigger, prefix=False) for prompt in prompts])
+
+    def rows(self, strength: float) -> list[Row]:
+        """What is drawn; the same recipe gives each prompt the same noise every time."""
+        return [
             Row(prompt, seed=self.recipe.seed, number=number, adapters={self.member: strength})
             for number, prompt in enumerate(self.prompts)
         ]
+
+    def draw(self, strength: float) -> list[Image.Image]:
+        """Draw each prompt."""
         images = []
-        for row in rows:
+        for row in self.rows(strength):
             images += sample(
                 self.base,
                 [row],
@@ -61,8 +69,20 @@ class Studio:
 
 
 def write_samples(run: Run, studio: Studio, step: int) -> None:
-    for number, image in enumerate(studio.draw(1.0)):
-        files.write_image(run.sample(step, number), image)
+    """Draw and write the previews; their files say how they were drawn and at which step of the run."""
+    base, recipe = studio.base, studio.recipe
+    settings = {
+        "steps": recipe.preview_steps,
+        "guidance": base.guidance if recipe.guidance is None else recipe.guidance,
+        "width": base.resolution,
+        "height": base.resolution,
+        "clip_skip": recipe.clip_skip,
+        "zero_terminal_snr": recipe.zero_terminal_snr,
+        "trained_steps": step,
+    }
+    for row, image in zip(studio.rows(1.0), studio.draw(1.0), strict=True):
+        image.info.update(texts(base, row, {studio.member: {"name": run.name}}, settings))
+        files.write_image(run.sample(step, row.number), image)
 
 
 def described(adapter: Adapter, base: Base, recipe: Recipe, title: str) -> Adapter:

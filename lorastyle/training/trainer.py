@@ -6,38 +6,30 @@ run = lorastyle.train(base, lorastyle.Dataset.open("sample_data/ink"), lorastyle
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from torch import Tensor
 
 from lorastyle import files
-from lorastyle.adapters.file import Adapter
-from lorastyle.adapters.inject import Injection, inject
-from lorastyle.adapters.routing import Routing
+from lorastyle.adapters.file import Adapter, load, save
 from lorastyle.bases.base import Base
 from lorastyle.data.dataset import Dataset
-from lorastyle.draws import Key
-from lorastyle.errors import BadInput, Diverged, Interrupted
+from lorastyle.errors import BadInput, Interrupted
 from lorastyle.recipe import Recipe
 from lorastyle.training import publishing
-from lorastyle.training.batches import Batches, Row
-from lorastyle.training.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
-from lorastyle.training.examples import Examples, prepare
+from lorastyle.training.checkpoint import read_checkpoint, write_checkpoint
+from lorastyle.training.examples import Examples, prepare, release_encoders
 from lorastyle.training.folder import Run, open_run, write_dataset
-from lorastyle.training.gradients import check_coverage, clip, member_norms
+from lorastyle.training.memory import memory_in_use
 from lorastyle.training.metrics import Metrics
-from lorastyle.training.objective import Conditioning, denoising_losses, held_out_loss, noised, preservation_losses
-from lorastyle.training.optimizers import build_optimizer, learning_rate_share, set_learning_rate
+from lorastyle.training.optimizers import learning_rate_share
+from lorastyle.training.start import continuing, digest, read_start
+from lorastyle.training.stepper import MEMBER, Stepper, stepping
 from lorastyle.training.stopping import StopRequest
-
-MEMBER = "adapter"  # the stable name by which a solo run's draws are keyed
+from lorastyle.training.wishes import Ask, Wishes
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,15 @@ Report = Callable[[Progress], None]
 
 
 def train(
-    base: Base, data: Dataset, recipe: Recipe, out: Path | str, *, resume: bool = False, report: Report | None = None
+    base: Base,
+    data: Dataset,
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    report: Report | None = None,
+    start: Path | str | None = None,
+    wishes: Ask | None = None,
 ) -> Run:
     """Train one adapter and write everything of the run into the folder `out`.
 
@@ -69,36 +69,49 @@ def train(
         recipe: open settings are filled in from the base's preset for the recipe's purpose.
         resume: continue from the newest whole checkpoint in `out`, to the same bytes as a run never stopped.
         report: called after each step.
+        start: an adapter file, of any tool, whose factors are trained on instead of new ones. The run keeps a copy, so
+            resuming does without it.
+        wishes: asked before each step what is wanted: a preview, a checkpoint, other preview prompts.
 
     Raises:
-        BadInput: the folder holds a run and `resume` is off; the recipe does not fit the base or the data.
+        BadInput: the folder holds a run and `resume` is off; the recipe does not fit the base, the data or `start`.
         Diverged: the loss or a gradient is not finite; the last checkpoint stays.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
     """
+    given = started_from(Run(Path(out).resolve()), start, base, resume)
+    recipe = continuing(recipe, given) if given else recipe
     data, recipe = data.on_background(recipe.background), with_trigger_word(recipe, data)
     recipe = recipe.resolved(base.preset(recipe.purpose), len(data.samples), base.resolution, base.guidance)
     base = base.set_for(recipe)
     for caution in base.cautions:
         warnings.warn(caution, stacklevel=2)
     run = open_run(out, resume)
+    if given and not run.start.is_file():
+        save(run.start, given)
     files.write_text(run.recipe, recipe.to_toml())
     examples = prepare(base, data, recipe, publishing.prompts(data, recipe))
     write_dataset(run, examples, [vars(refused) for refused in data.refused])
-    if not recipe.text_encoder_learning_rate:
-        base.unload("text")
-    base.unload("autoencoder")
-    made_of = made_from(base, examples, recipe)  # before layers are put in place of others
-    patterns = base.target_patterns(recipe)
-    injection = inject({part: base.models[part] for part in patterns}, patterns)
-    try:
-        trainer = Trainer(base, examples, recipe, run, injection, made_of, report or (lambda progress: None))
+    release_encoders(base, recipe)
+    made_of = made_from(base, examples, recipe, given)  # before layers are put in place of others
+    with stepping(base, examples, recipe, tracked_accelerator(recipe, run), given) as stepper:
+        trainer = Trainer(stepper, run, made_of, report or (lambda progress: None), wishes)
         trainer.restore()
         trainer.loop()
         publishing.publish(run, trainer.studio, trainer.published(), data)
-    finally:
-        injection.eject()
-        base.checkpoint_gradients(False)
     return run
+
+
+def started_from(run: Run, start: Path | str | None, base: Base, resume: bool) -> Adapter | None:
+    """The adapter to go on from; a run that is resumed has its own copy.
+
+    Raises BadInput where that is another than the one in the file `start`.
+    """
+    if not (resume and run.start.is_file()):
+        return read_start(start, base) if start else None
+    kept = load(run.start)
+    if start and Path(start).exists() and digest(read_start(start, base)) != digest(kept):
+        raise BadInput(str(start), "this run was started from another adapter", "resume with that one, or with none")
+    return kept
 
 
 def with_trigger_word(recipe: Recipe, data: Dataset) -> Recipe:
@@ -110,13 +123,14 @@ def with_trigger_word(recipe: Recipe, data: Dataset) -> Recipe:
     return recipe.changed({"trigger": word})
 
 
-def made_from(base: Base, examples: Examples, recipe: Recipe) -> dict[str, object]:
+def made_from(base: Base, examples: Examples, recipe: Recipe, given: Adapter | None) -> dict[str, object]:
     """What a checkpoint must have been made from to be continued."""
-    return {
+    made_of: dict[str, object] = {
         "recipe": recipe.essence(),
         "dataset": [example.sample.hash for example in (*examples.trained, *examples.held)],
         "base": base.fingerprint("denoiser"),
     }
+    return made_of | ({"adapter to go on from": digest(given)} if given else {})
 
 
 def tracked_accelerator(recipe: Recipe, run: Run) -> Accelerator:
@@ -133,119 +147,49 @@ def tracked_accelerator(recipe: Recipe, run: Run) -> Accelerator:
 
 
 class Trainer:
-    """The state of a run: the step, the factors and their averages, the optimizer. All else follows from these."""
+    """A run from its newest checkpoint to its end: the loop over the steps and what happens between them."""
 
     def __init__(
-        self,
-        base: Base,
-        examples: Examples,
-        recipe: Recipe,
-        run: Run,
-        injection: Injection,
-        made_of: Mapping[str, object],
-        report: Report,
+        self, stepper: Stepper, run: Run, made_of: Mapping[str, object], report: Report, ask: Ask | None = None
     ) -> None:
+        recipe = stepper.recipe
         assert recipe.steps is not None, "the recipe is not resolved"
-        self.base, self.examples, self.recipe, self.run = base, examples, recipe, run
-        self.injection, self.made_of, self.report = injection, made_of, report
-        self.step, self.steps = 0, recipe.steps
-        self.accelerator = tracked_accelerator(recipe, run)
-        base.to(self.accelerator.device)
-        injection.create(
-            MEMBER,
-            kind=recipe.kind,
-            rank=recipe.rank,
-            alpha=recipe.alpha,
-            rslora=recipe.rslora,
-            key=Key(recipe.seed, MEMBER),
-            ranks=recipe.ranks,
-            alphas=recipe.alphas,
-            settings=recipe.of_kind(),
+        self.stepper, self.run, self.made_of, self.report = stepper, run, made_of, report
+        self.recipe, self.steps, self.ask = recipe, recipe.steps, ask
+        self.studio = publishing.Studio(
+            stepper.base, stepper.injection, MEMBER, stepper.encode, recipe, stepper.examples.prompts
         )
-        injection.to(self.accelerator.device)
-        base.checkpoint_gradients(recipe.gradient_checkpointing)
-        self.factors = injection.factors()
-        self.parameters = [parameter for _, _, parameter in self.factors]
-        self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.ema else []
-        self.optimizer = build_optimizer(self.factors, recipe)
-        self.batches = Batches(MEMBER, examples.trained, recipe)
-        self.studio = publishing.Studio(base, injection, MEMBER, self.encode, recipe, examples.prompts)
 
-    # one step
-
-    def advance(self) -> float:
-        """One optimizer step; returns the loss."""
-        recipe, loss = self.recipe, 0.0
-        set_learning_rate(self.optimizer, learning_rate_share(self.step, recipe))
-        self.optimizer.zero_grad()
-        for micro in range(recipe.accumulation):
-            rows = self.batches.rows(self.step * recipe.accumulation + micro)
-            loss += self.backward(rows) / recipe.accumulation
-        norms = member_norms(self.parameters)
-        if not torch.isfinite(norms).all():
-            raise self.diverged(rows, "a gradient")
-        if any(row.caption for row in rows):  # without a caption nothing may reach the text encoders
-            check_coverage(self.step, self.factors)
-        if recipe.gradient_clip:
-            clip(self.parameters, norms, recipe.gradient_clip)
-        self.optimizer.step()
-        for average, parameter in zip(self.averages, self.parameters, strict=bool(self.averages)):
-            average.lerp_(parameter.detach(), 1 - min(recipe.ema, (self.step + 1) / (self.step + 10)))
-        self.step += 1
-        return loss
-
-    def backward(self, rows: Sequence[Row]) -> float:
-        """Add the gradient of these rows' mean loss; the routing stays open until backward is through."""
-        routing = self.routing(len(rows))
-        with self.injection.router.use(routing):
-            with self.autocast():
-                losses = denoising_losses(self.base, rows, self.encode, self.recipe.min_snr)
-                if self.recipe.preservation and self.step % 2:
-                    held = preservation_losses(self.base, rows, self.encode, self.injection.router, routing)
-                    losses = losses + self.recipe.preservation * held
-            if not torch.isfinite(losses).all():
-                bad = int((~torch.isfinite(losses)).nonzero()[0])
-                raise self.diverged(rows[bad:], "the loss")
-            loss = losses.mean()
-            self.accelerator.backward(loss / self.recipe.accumulation)
-        return loss.item()
-
-    def routing(self, rows: int) -> Routing:
-        return self.injection.route([{MEMBER: 1.0}] * rows)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        # Entered anew for each step: its cache of cast weights would go stale on factors that change.
-        if self.recipe.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16)
-
-    def encode(self, captions: Sequence[str]) -> Conditioning:
-        if self.recipe.text_encoder_learning_rate:
-            return self.base.encode_prompts(list(captions))
-        conditioning = self.examples.conditioning(captions)
-        return {name: tensor.to(self.accelerator.device) for name, tensor in conditioning.items()}
-
-    def diverged(self, rows: Sequence[Row], what: str) -> Diverged:
-        timestep = float(noised(self.base, rows)[2][0])
-        return Diverged(self.step, rows[0].example.sample.name, timestep, what)
-
-    # the run
+    @property
+    def step(self) -> int:
+        return self.stepper.step
 
     def loop(self) -> None:
         """Train until the last step, or raise Interrupted at the first step boundary after a request to stop."""
-        metrics = Metrics(self.run.metrics, self.step)
+        metrics, accelerator = Metrics(self.run.metrics, self.step), self.stepper.accelerator
         begun, first = time.perf_counter(), self.step
         with StopRequest() as stop:
             while self.step < self.steps:
-                loss = self.advance()
+                self.grant(self.ask() if self.ask else Wishes())
+                loss = self.stepper.advance()
                 relative = self.relative_held_out()
                 seconds = time.perf_counter() - begun
                 row = metrics.add(self.step, loss, **self.measured(relative, seconds))
-                self.accelerator.log({name: value for name, value in row.items() if name != "step"}, step=self.step)
+                accelerator.log({name: value for name, value in row.items() if name != "step"}, step=self.step)
                 speed = (self.step - first) / seconds
                 self.report(Progress(self.step, self.steps, loss, row["smoothed"], seconds, speed, relative))
                 self.pause(stop)
-        self.accelerator.end_training()
+        accelerator.end_training()
+
+    def grant(self, wishes: Wishes) -> None:
+        """Do what was asked for; it reads the state and changes none of it."""
+        if wishes.prompts:
+            self.studio = self.studio.showing(wishes.prompts)
+            self.stepper.embed(self.studio.prompts)
+        if wishes.sample:
+            publishing.write_samples(self.run, self.studio, self.step)
+        if wishes.save:
+            self.save()
 
     def pause(self, stop: StopRequest) -> None:
         """What happens between steps: previews, checkpoints, stopping."""
@@ -259,55 +203,24 @@ class Trainer:
 
     def measured(self, relative: float | None, seconds: float) -> dict[str, float]:
         rate = self.recipe.learning_rate * learning_rate_share(self.step - 1, self.recipe)
-        row = {"learning_rate": rate, "seconds": round(seconds, 3)}
+        memory = memory_in_use(self.stepper.base.device)
+        row = {"learning_rate": rate, "seconds": round(seconds, 3), "memory_bytes": memory}
         return row if relative is None else row | {"held_out": relative}
 
     def relative_held_out(self) -> float | None:
         """The held-out loss as a share of the base's own, at the steps where it is due."""
         due = self.step % self.recipe.held_out_every == 0 or self.step == self.steps
-        return self.held_out(self.routing) / self.base_held_out if self.examples.held and due else None
-
-    @cached_property
-    def base_held_out(self) -> float:
-        """The base's own held-out loss."""
-        return self.held_out(Routing.base)
-
-    def held_out(self, routing: Callable[[int], Routing]) -> float:
-        with self.autocast():
-            return held_out_loss(
-                self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing
-            )
-
-    # saving
+        return self.stepper.relative_held_out() if self.stepper.examples.held and due else None
 
     def published(self) -> Adapter:
-        """The adapter as it is published: the averaged factors, where the recipe averages."""
-        current = [parameter.detach().clone() for parameter in self.parameters]
-        self.overwrite(self.averages or current)
-        adapter = self.injection.adapter(MEMBER)
-        self.overwrite(current)
-        return publishing.described(adapter, self.base, self.recipe, self.run.name)
-
-    def overwrite(self, values: Sequence[Tensor]) -> None:
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, values, strict=True):
-                parameter.copy_(value)
+        return publishing.described(self.stepper.adapter(), self.stepper.base, self.recipe, self.run.name)
 
     def save(self) -> None:
-        tensors = {f"factor/{number}": parameter.detach().cpu() for number, parameter in enumerate(self.parameters)}
-        tensors |= {f"average/{number}": average.cpu() for number, average in enumerate(self.averages)}
-        tensors |= optimizer_tensors(self.optimizer)
-        folder = self.run.folder / "checkpoints"
-        write_checkpoint(folder, self.step, self.published(), tensors, self.made_of, self.recipe.keep_checkpoints)
+        folder, kept = self.run.folder / "checkpoints", self.recipe.keep_checkpoints
+        write_checkpoint(folder, self.step, self.published(), self.stepper.tensors(), self.made_of, kept)
 
     def restore(self) -> None:
         """Continue from the newest checkpoint, if the run has one."""
-        if not self.run.checkpoints:
-            return
-        newest = self.run.checkpoints[-1]
-        tensors = read_checkpoint(newest, self.made_of)
-        self.overwrite([tensors[f"factor/{number}"] for number in range(len(self.parameters))])
-        for number, average in enumerate(self.averages):
-            average.copy_(tensors[f"average/{number}"])
-        restore_optimizer(self.optimizer, tensors)
-        self.step = newest.step
+        if self.run.checkpoints:
+            newest = self.run.checkpoints[-1]
+            self.stepper.restore(newest.step, read_checkpoint(newest, self.made_of))

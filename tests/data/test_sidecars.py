@@ -214,3 +214,32 @@ def test_a_caption_of_absurd_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_text("x" * (2**20 + 1))
     (refused,) = Dataset.from_folder(tmp_path).refused
     assert (refused.name, refused.what) == ("cat.png", "its caption cat.txt has more than 1,048,576 bytes")
+
+
+# Focus points
+
+
+def test_focus_points_of_metadata(tmp_path: Path) -> None:
+    for name in ("cat.png", "sub/dog.png", "bee.png"):
+        save(tmp_path / name)
+    rows = ({"file_name": "cat.png", "text": "a cat", "focus": [0.25, 1]}, {"file_name": "bee.png", "text": "a bee"})
+    (tmp_path / "metadata.jsonl").write_text(jsonl(*rows))
+    (tmp_path / "sub" / "metadata.jsonl").write_text(jsonl({"file_name": "dog.png", "text": "", "focus": [0, 0.5]}))
+    found = {sample.name: sample.focus for sample in Dataset.from_folder(tmp_path).samples}
+    assert found == {"bee.png": (0.5, 0.5), "cat.png": (0.25, 1.0), "sub/dog.png": (0.0, 0.5)}
+
+
+@pytest.mark.parametrize("focus", [[0.5], [0.5, 1.5], [-0.1, 0], {"x": 0}, None, 0.5, ["a", "b"], [True, None]])
+def test_focus_points_that_are_none(tmp_path: Path, focus: object) -> None:
+    save(tmp_path / "cat.png")
+    (tmp_path / "metadata.jsonl").write_text(jsonl({"file_name": "cat.png", "text": "a cat", "focus": focus}))
+    with pytest.raises(BadFile, match="focus in line 1 that is no point"):
+        Dataset.from_folder(tmp_path)
+
+
+def test_the_crop_goes_by_the_focus_point(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 100)).save(tmp_path / "wide.png")
+    (tmp_path / "metadata.jsonl").write_text(jsonl({"file_name": "wide.png", "text": "", "focus": [1, 0.5]}))
+    (sample,) = Dataset.from_folder(tmp_path).samples
+    crop = sample.crop(64, 64)
+    assert (crop.bucket, crop.box) == ((64, 64), (300, 0, 400, 100))

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from tools.pocket import autoencoder, drawings, state, unet
 from tools.pocket.trainer import Trainer
-from tools.pocket_flux import parts, t5
+from tools.pocket_flux import beginning, parts, t5
 
 STATE = parts.FOLDER / "transformer.safetensors"
 BATCH = 16
-RATE = 1.5e-3
+RATE = 3e-4
 CHECKED = (1.0, 0.9, 0.7, 0.4, 0.15)
 CHANNELS = 4 * autoencoder.LATENT_CHANNELS  # of an image token
 SIDE = drawings.SIZE // 16  # image tokens on each side of a picture
@@ -128,8 +128,12 @@ class Data:
 def train(steps: int) -> None:
     torch.manual_seed(0)
     data, model = Data(), architecture()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    Trainer(model, data.loss, optimizer, STATE, steps).run(BATCH, data.check)
+    if not STATE.is_file():
+        beginning.begin(model, data.pooled[:-1].float(), packed(data.latents[data.pictures].float()))
+        print(data.check(model), flush=True)
+    beginning.keep_reading(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    Trainer(model, data.loss, optimizer, STATE, steps, warm_up=100).run(BATCH, data.check)
 
 
 def averaged() -> FluxTransformer2DModel:

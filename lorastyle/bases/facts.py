@@ -1,0 +1,54 @@
+"""What a form must know of a base before anything is trained on it; known without torch once it has been asked for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lorastyle.recipe import Preset, Suggestion
+
+if TYPE_CHECKING:
+    from lorastyle.bases.base import Base
+
+_SHIPPED = Path(__file__).parent / "pocket.json"
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """A base in a few words: its `family` and that family's `title`, the `resolution` it was trained at and the
+    `divisor` that sides are multiples of, both in pixels, its usual `guidance`, the `targets` there are, and the
+    `presets` by purpose."""
+
+    family: str
+    title: str
+    resolution: int
+    divisor: int
+    guidance: float
+    targets: tuple[str, ...]
+    presets: Mapping[str, Preset]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"targets": list(self.targets)}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        presets = {purpose: _preset(values) for purpose, values in facts["presets"].items()}
+        return cls(**(dict(facts) | {"targets": tuple(facts["targets"]), "presets": presets}))
+
+
+def shipped_facts() -> BaseFacts:
+    """Those of the base that ships with lorastyle; a test compares them with what the base says of itself."""
+    return BaseFacts.from_json(json.loads(_SHIPPED.read_text(encoding="utf-8")))
+
+
+def describe_base(base: "Base") -> BaseFacts:
+    """The facts of a base that was loaded; for its sizes its denoiser is needed too."""
+    family = base.family
+    return BaseFacts(family.name, family.title, base.resolution, base.divisor, base.guidance, tuple(family.targets),
+                     dict(family.presets))  # fmt: skip
+
+
+def _preset(values: Mapping[str, Any]) -> Preset:
+    suggestions = {name: Suggestion(**suggestion) for name, suggestion in values["suggestions"].items()}
+    return Preset(**(dict(values) | {"suggestions": suggestions}))

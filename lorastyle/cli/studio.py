@@ -1,0 +1,5 @@
+"""The studio in the browser: `lorastyle ui`."""
+
+from ui.command import ui
+
+__all__ = ["ui"]

@@ -1,0 +1,229 @@
+"""What one person has in a studio."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorastyle import files
+from lorastyle.errors import BadFile, BadInput
+from lorastyle.jobs.job import Job
+from lorastyle.jobs.store import Jobs
+from lorastyle.workspace.bases import checked_base
+from lorastyle.workspace.database import AreaDatabase
+from lorastyle.workspace.drafts.draft import Draft
+from lorastyle.workspace.drafts.intake import sweep
+from lorastyle.workspace.library.library import Library
+from lorastyle.workspace.names import file_stem, new_id, title as as_title
+from lorastyle.workspace.settings import StudioSettings
+
+
+class Area:
+    """The datasets, jobs and adapters of one person. Nothing of others can be reached through it.
+
+    Whatever takes long becomes a job. Raises BadInput wherever something is not there, is not allowed, or is above a
+    limit.
+    """
+
+    def __init__(self, user: str, folder: Path, jobs: Jobs, settings: Callable[[], StudioSettings]) -> None:
+        self.user, self.folder, self.jobs = user, folder, jobs
+        self._settings = settings
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = AreaDatabase(folder / "area.sqlite")
+        sweep(folder / "uploads")
+
+    # datasets
+
+    def datasets(self) -> list[Draft]:
+        """All datasets, the newest first."""
+        rows = self._database.rows("SELECT id FROM datasets ORDER BY created DESC, rowid DESC")
+        return [self._draft(row["id"]) for row in rows]
+
+    def new_dataset(self, title: str) -> Draft:
+        id = new_id()
+        with self._database.change() as change:
+            change.execute("INSERT INTO datasets VALUES (?, ?, ?)", (id, as_title(title), time.time()))
+        return self._draft(id)
+
+    def dataset(self, id: str) -> Draft:
+        """The dataset of that id; raises BadInput where there is none, or it is somebody else's."""
+        if not self._database.rows("SELECT 1 FROM datasets WHERE id = ?", id):
+            raise BadInput("dataset", "there is no such dataset", "choose one from the list")
+        return self._draft(id)
+
+    # adapters and the disk
+
+    def library(self) -> Library:
+        return Library(self._database, self.folder / "library", self.jobs, self.user, self.room)
+
+    def usage(self) -> int:
+        """How many bytes datasets, jobs and adapters take on the disk; a file in two places counts once."""
+        folders = [self.folder, *(job.folder for job in self.jobs.list(self.user))]
+        return sum({(at.st_dev, at.st_ino): at.st_size for folder in folders for at in _files_in(folder)}.values())
+
+    def room(self) -> int:
+        """How many bytes may be added."""
+        return self._settings().limits.disk_bytes - self.usage()
+
+    # jobs on a dataset
+
+    def train(self, draft: Draft, base: str, recipe: Mapping[str, Any], title: str = "", start: str = "") -> Job:
+        """Train on the dataset as it stands now; `start` is an adapter of the library to go on from."""
+        return self._on_data("train", draft, base, recipe, title or draft.title, start)
+
+    def probe(self, draft: Draft, base: str, recipe: Mapping[str, Any], start: str = "") -> Job:
+        """Measure a few steps, to say what the training will take."""
+        return self._on_data("probe", draft, base, recipe, draft.title, start)
+
+    def caption(self, draft: Draft, captioner: str = "file names", prompt: str = "") -> Job:
+        """Describe the images that have no caption; the dataset takes what comes while it is made."""
+        images = draft.uncaptioned()
+        if not images:
+            raise BadInput("dataset", "all its images have captions", "clear the captions that should be written anew")
+        settings = {
+            "images": {image.id: f"images/{image.path.name}" for image in images},
+            "called": {image.id: Path(image.name).name for image in images},
+            "captioner": captioner,
+            "prompt": prompt,
+            "dataset": draft.id,
+        }
+        return self._add("caption", settings, draft.title, lambda job: draft.link_images(job / "images", images))
+
+    def _on_data(self, task: str, draft: Draft, base: str, recipe: Mapping[str, Any], title: str, start: str) -> Job:
+        settings: dict[str, Any] = {"data": "data", "base": self.base(base), "recipe": dict(recipe)}
+        if start:
+            settings["start"] = self._file(start)
+        if task == "train":
+            settings["out"] = file_stem(title, "adapter")
+        return self._add(task, settings, title, lambda job: draft.snapshot(job / "data"))
+
+    # jobs that draw
+
+    def generate(
+        self, base: str, prompts: Sequence[str], adapters: Mapping[str, float], title: str = "", **settings: Any
+    ) -> Job:
+        """Draw prompts; `adapters` are strengths by id in the library."""
+        told = {"base": self.base(base), "prompts": list(prompts), "adapters": self._files(adapters), **settings}
+        return self._add("generate", told, title or (prompts[0] if prompts else ""))
+
+    def grid(
+        self,
+        job: str,
+        steps: Sequence[int],
+        strengths: Sequence[float],
+        prompts: Sequence[str],
+        seed: int,
+        title: str = "",
+        **settings: Any,
+    ) -> Job:
+        """Draw prompts with checkpoints of a training, by their steps, at several strengths."""
+        training = self.jobs.get(job, self.user)
+        found = {one["step"]: str(one["path"]) for one in self.jobs.checkpoints(job, self.user)}
+        missing = [step for step in steps if step not in found]
+        if missing or not steps:
+            what = f"the training has none of step {missing[0]}" if missing else "none is chosen"
+            raise BadInput("checkpoint", what, "choose one that it still has")
+        told = {"base": training.settings["base"], "checkpoints": [found[step] for step in steps],
+                "strengths": list(strengths), "prompts": list(prompts), "seed": seed, **settings}  # fmt: skip
+        return self._add("grid", told, title or training.title)
+
+    # jobs on adapters
+
+    def import_adapter(self, path: Path | str, family: str = "", title: str = "") -> Job:
+        """Read an adapter of another tool; it comes into the library when the job is done."""
+        path = Path(path)
+        if path.suffix.lower() != ".safetensors" or not path.is_file():
+            raise BadFile(path.name, "this is no .safetensors file", "choose the file of an adapter")
+        limits = self._settings().limits
+        if path.stat().st_size > limits.upload_bytes:
+            most = f"{limits.upload_bytes / 2**20:.4g} MiB"
+            raise BadFile(path.name, f"is larger than the {most} allowed here", "choose a smaller one")
+        told = {"file": "upload.safetensors", "out": "imported.safetensors", "family": family}
+        title = title or path.stem
+        return self._add(
+            "import", told, title, lambda job: _copied(path, job / "upload.safetensors"), needs=path.stat().st_size
+        )
+
+    def export(self, adapter: str, to: str, title: str = "", **settings: Any) -> Job:
+        """Write an adapter of the library for another tool, with proof."""
+        card = self.library().card(adapter)
+        told: dict[str, Any] = {"adapter": self._file(adapter), "to": to, "strength": card.strength} | settings
+        if told.get("base"):
+            told["base"] = self.base(told["base"])
+        return self._add("export", told, title or card.title)
+
+    def mix(self, adapters: Mapping[str, float], title: str = "", **settings: Any) -> Job:
+        """Make one adapter of several; `adapters` are strengths by id in the library."""
+        if settings.get("base"):
+            settings["base"] = self.base(settings["base"])
+        return self._add("mix", {"adapters": self._files(adapters), **settings}, title or self._titles(adapters))
+
+    def merge(self, adapters: Mapping[str, float], base: str, title: str = "", **settings: Any) -> Job:
+        """Write a base with adapters in its weights; `adapters` are strengths by id in the library."""
+        told = {"adapters": self._files(adapters), "base": self.base(base), **settings}
+        return self._add("merge", told, title or self._titles(adapters))
+
+    def publish(self, adapter: str, repo: str, private: bool = True) -> Job:
+        """Upload an adapter with its card and previews to the hub, with the token in the worker's environment."""
+        library = self.library()
+        card = library.card(adapter)
+        told = {"bundle": "bundle", "repo": repo, "private": private}
+        return self._add("publish", told, card.title, lambda job: library.bundle_into(adapter, job / "bundle"))
+
+    def base(self, name: str) -> str:
+        """What a base is loaded by; raises BadInput where it may not be used here."""
+        return checked_base(name, self._settings().model_folders)
+
+    # inside
+
+    def _add(
+        self,
+        task: str,
+        settings: Mapping[str, Any],
+        title: str,
+        fill: Callable[[Path], object] | None = None,
+        needs: int = 0,
+    ) -> Job:
+        """Put a job into the queue; `fill` puts `needs` bytes into its folder."""
+        if self.room() <= needs:
+            raise BadInput("disk", "what you may store here is used up",
+                           "delete datasets, trainings or adapters that you do not need")  # fmt: skip
+
+        def filled(folder: Path) -> None:
+            if fill:
+                fill(folder)
+
+        return self.jobs.add(task, settings, owner=self.user, title=title, fill=filled)
+
+    def _draft(self, id: str) -> Draft:
+        return Draft(self._database, id, self.folder, self._settings().limits, self.room)
+
+    def _file(self, adapter: str) -> str:
+        card = self.library().card(adapter)
+        if card.binned:
+            raise BadInput(card.title, "this adapter lies in the bin", "take it out of the bin first")
+        return str(card.path)
+
+    def _files(self, adapters: Mapping[str, float]) -> dict[str, float]:
+        return {self._file(id): float(strength) for id, strength in adapters.items()}
+
+    def _titles(self, adapters: Mapping[str, float]) -> str:
+        return " + ".join(self.library().card(id).title for id in adapters)
+
+
+def _files_in(folder: Path) -> list[os.stat_result]:
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found.append(os.lstat(os.path.join(parent, name)))
+            except FileNotFoundError:
+                continue  # it was replaced or removed since it was listed
+    return found
+
+
+def _copied(source: Path, target: Path) -> None:
+    with source.open("rb") as old, files.new_file(target) as new:
+        while chunk := old.read(2**20):
+            new.write(chunk)

@@ -1,0 +1,1 @@
+"""Datasets being prepared: taking in what people drop, looking at it, captions, crops, undo."""

@@ -1,0 +1,1 @@
+"""The adapters that a person keeps: cards, notes, the bin, bundles."""

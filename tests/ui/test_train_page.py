@@ -1,0 +1,162 @@
+"""The page that teaches, in Chromium: images in, reviewed, chosen, queued; and what goes over the wire meanwhile."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lorastyle import Draft
+from tests.ui.conftest import CODE, Running
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+expect.set_options(timeout=60_000)
+Page = Any
+
+INK = CODE / "sample_data" / "ink"
+SOME = [INK / f"{name}{ending}" for name in ("cat", "owl", "fox") for ending in (".png", ".txt")]
+
+
+@pytest.fixture
+def draft(studio: Running) -> Iterator[Draft]:
+    """A dataset of three drawings and a wide picture, which its crop cuts."""
+    made = studio.workspace.area("me").new_dataset("Ink")
+    wide = studio.workspace.root / "wide.png"
+    Image.linear_gradient("L").resize((900, 100)).convert("RGB").save(wide)
+    made.add([*SOME, wide])
+    yield made
+    made.delete()
+
+
+def opened(page: Page, studio: Running, draft: Draft, step: str) -> Page:
+    page.goto(f"{studio.address}/?data={draft.id}&step={step}")
+    return page
+
+
+def test_images_and_their_captions_are_taken_in_together(studio: Running, page: Page, tmp_path: Path) -> None:
+    page.goto(studio.address)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    page.set_input_files(".drop .files", [*SOME, broken])
+    expect(page.locator(".drop .result")).to_have_text("Added 3 images.")
+    expect(page.locator(".drop .refused")).to_contain_text("broken.png")
+    page.click("#to-review")
+    expect(page.locator(".review article")).to_have_count(3)
+    assert "step=review" in page.url
+    captions = [row.caption for row in _last(studio).rows()]
+    assert captions == [path.read_text().strip() for path in sorted(SOME) if path.suffix == ".txt"]
+    _last(studio).delete()
+
+
+def test_an_edit_sends_one_row(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    expect(page.locator(".review article")).to_have_count(4)
+    with page.expect_response(lambda response: "component_server" in response.url) as answer:
+        caption = page.get_by_label("Caption of cat.png")
+        caption.fill("a cat with a hat")
+        caption.blur()
+    told = json.loads(answer.value.body())
+    assert [row["caption"] for row in told["rows"]] == ["a cat with a hat"]
+    assert [row.caption for row in draft.rows() if row.name == "cat.png"] == ["a cat with a hat"]
+
+
+def test_the_crop_follows_the_focus_point_by_mouse_and_by_keyboard(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    card = page.locator(".review article", has=page.get_by_label("Caption of wide.png"))
+    expect(card).to_contain_text("the crop loses")
+    expect(card.locator(".warnings")).not_to_be_empty()
+    before = card.locator(".crop").bounding_box()
+    box = card.locator(".pic").bounding_box()
+    card.locator(".focus").hover()
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    expect(page.locator(".review .status")).to_have_text("Saved.")
+    assert card.locator(".crop").bounding_box()["x"] > before["x"]
+    assert _row(draft, "wide.png").focus[0] == pytest.approx(0.9, abs=0.02)
+    with page.expect_response(lambda response: "component_server" in response.url):
+        card.locator(".focus").press("Home")
+    assert _row(draft, "wide.png").focus == (0.5, 0.5)
+
+
+def test_many_captions_are_changed_and_taken_back(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    page.get_by_text("Change many captions at once").click()
+    page.get_by_label("Find", exact=True).fill("emoji")
+    page.get_by_label("Replace with").fill("drawing")
+    page.get_by_role("button", name="Replace in all captions").click()
+    expect(page.locator(".review .status")).to_contain_text("3 images")
+    expect(page.get_by_label("Caption of owl.png")).to_have_value("[trigger] drawing of an owl")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Caption of owl.png")).to_have_value("[trigger] emoji of an owl")
+
+
+def test_selected_images_are_removed_and_brought_back(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    page.get_by_label("Select fox.png").check()
+    page.get_by_role("button", name="Remove selected").click()
+    expect(page.locator(".review article")).to_have_count(3)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".review article")).to_have_count(4)
+
+
+def test_the_form_marks_what_differs_and_says_what_is_wrong(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "choose")
+    rank = page.locator("#main-rank")
+    rank.fill("8")
+    rank.blur()
+    setting = page.locator(".main-settings .setting", has=rank)
+    expect(setting.locator(".mark")).to_be_visible()
+    expect(setting).to_contain_text("Suggested: 16")
+    rank.fill("many")
+    rank.blur()
+    expect(page.locator(".recipe .problem")).to_contain_text("whole number")
+    page.get_by_role("button", name="Set How much it can hold back").click()
+    expect(page.locator(".recipe .problem")).to_be_hidden()
+    expect(setting.locator(".mark")).to_be_hidden()
+    page.locator(".recipe .all > summary").click()
+    page.locator(".recipe .search").fill("signal-to-noise")
+    expect(page.locator(".groups .setting:visible")).to_have_count(1)
+
+
+def test_choices_survive_a_reload_and_become_the_job_s_recipe(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "choose")
+    with _kept(page):
+        page.locator("#main-steps").fill("1000")
+        page.locator("#main-steps").blur()
+    page.reload()
+    expect(page.locator("#main-steps")).to_have_value("1000")
+    page.locator("#trigger input, #trigger textarea").press_sequentially("inkpen")
+    expect(page.locator(".remarks")).to_contain_text("3 pieces")
+    page.locator("#start").click()
+    expect(page.locator(".watch h2")).to_have_text("Ink")
+    job = studio.workspace.jobs.list("me", task="train")[0]
+    assert f"job={job.id}" in page.url
+    assert job.settings["recipe"]["steps"] == 1000
+    assert job.settings["recipe"]["trigger"] == "inkpen"
+    page.reload()
+    expect(page.locator(".watch h2")).to_have_text("Ink")
+    page.locator("#job-cancel").click()
+    expect(page.locator(".watch .state")).to_have_text("cancelled")
+    assert studio.workspace.jobs.get(job.id).state == "cancelled"
+
+
+@contextmanager
+def _kept(page: Page) -> Iterator[None]:
+    """Wait at the end until the browser has stored what was chosen."""
+    stored = "localStorage.getItem('lorastyle-choice')"
+    before = page.evaluate(stored)
+    yield
+    page.wait_for_function(f"before => {stored} !== before", arg=before)
+
+
+def _last(studio: Running) -> Draft:
+    return max(studio.workspace.area("me").datasets(), key=lambda draft: draft.created)
+
+
+def _row(draft: Draft, name: str) -> Any:
+    return next(row for row in draft.rows() if row.name == name)

@@ -1,0 +1,224 @@
+"""Adapters that a person keeps: what their files tell, notes, the bin, bundles, what jobs make."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorastyle import Area, BadFile, BadInput, Job, Workspace
+from lorastyle.jobs.leases import Leases
+from tests.workspace.pictures import adapter, drawing, save
+
+OURS = {
+    "lorastyle.family": "sd1",
+    "lorastyle.trigger": "sumi",
+    "lorastyle.base": "pocket",
+    "lorastyle.recipe": json.dumps({"rank": 4, "kind": "lora"}),
+}
+
+
+def finish(workspace: Workspace, job: Job, result: dict[str, Any]) -> None:
+    """End a job as a worker does that has done it."""
+    leases = Leases(workspace.jobs._database, workspace.root)
+    lease = leases.claim("training" if job.task == "train" else "quick")
+    assert lease is not None
+    assert lease.job.id == job.id
+    assert leases.finish(lease, result)
+
+
+@pytest.fixture
+def training(area: Area, tmp_path: Path) -> Job:
+    """A training in the queue, with the files that it leaves: two checkpoints, previews, the adapter."""
+    draft = area.new_dataset("Ink")
+    draft.add([save(tmp_path / "a.png")])
+    job = area.train(draft, "pocket", {"trigger": "sumi"}, "Ink <b>style</b>")
+    for step in (10, 20):
+        adapter(job.run / "checkpoints" / f"step-{step:06}" / "adapter.safetensors", rank=step)
+        save(job.run / "samples" / f"step-{step:06}-0.png", step)
+        save(job.run / "samples" / f"step-{step:06}-1.png", step + 1)
+    adapter(job.run / "style.safetensors", 20, {name: OURS[name] for name in OURS if not name.endswith("recipe")})
+    return job
+
+
+def trained(workspace: Workspace, training: Job) -> None:
+    finish(workspace, training, {"adapter": str(training.run / "style.safetensors")})
+
+
+FILES: list[tuple[tuple[str, ...], str]] = [
+    (("unet.a.lora_A.weight",), "lora"),
+    (("lora_unet_a.lora_down.weight", "lora_unet_a.dora_scale"), "dora"),
+    (("unet.a.lora_A.weight", "unet.a.lora_magnitude_vector"), "dora"),
+    (("unet.a.lokr_w1", "unet.a.lokr_w2_b"), "lokr"),
+    (("unet.a.hada_w1_b",), "loha"),
+]
+
+
+@pytest.mark.parametrize(("names", "kind"), FILES)
+def test_what_a_file_tells(area: Area, tmp_path: Path, names: tuple[str, ...], kind: str) -> None:
+    card = area.library().add(adapter(tmp_path / "foreign.safetensors", 7, None, names))
+    assert (card.kind, card.rank, card.title, card.trigger, card.base) == (kind, 7, "foreign", "", "")
+    ours = area.library().add(adapter(tmp_path / "ours.safetensors", 4, OURS), "My style")
+    assert (ours.title, ours.trigger, ours.base, ours.family, ours.rank) == ("My style", "sumi", "pocket", "sd1", 4)
+    assert ours.path.name == "My-style.safetensors"
+    assert ours.bytes == ours.path.stat().st_size
+
+
+def test_the_library_loads_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, lorastyle; lorastyle.Workspace, lorastyle.Library; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "diffusers", "transformers"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("damage", ["short", "text", "pickle", "huge", "other"])
+def test_what_is_no_adapter(area: Area, tmp_path: Path, damage: str) -> None:
+    path = adapter(tmp_path / "bad.safetensors", names=("model.weight",) if damage == "other" else ())
+    whole = path.read_bytes()
+    bad = {
+        "short": whole[:-4],
+        "text": b"hello",
+        "pickle": b"\x80\x04" + bytes(30),
+        "huge": b"\xff" * 16,
+        "other": whole,
+    }
+    path.write_bytes(bad[damage])
+    with pytest.raises(BadFile, match="this is no") as refused:
+        area.library().add(path)
+    assert str(tmp_path) not in str(refused.value)
+    assert area.library().cards() == []
+
+
+def test_notes_search_and_order(area: Area, tmp_path: Path) -> None:
+    library = area.library()
+    small = library.add(adapter(tmp_path / "b.safetensors", 2), "Bees")
+    large = library.add(adapter(tmp_path / "a.safetensors", 64, OURS), "ants")
+    assert [card.title for card in library.cards()] == ["ants", "Bees"]
+    assert [card.title for card in library.cards(sort="oldest")] == ["Bees", "ants"]
+    assert [card.title for card in library.cards(sort="title")] == ["ants", "Bees"]
+    assert [card.title for card in library.cards(sort="size")] == ["ants", "Bees"]
+    library.rename(small.id, "  Bumble\nbees ")
+    library.note(small.id, "for the <cover>")
+    library.tag(small.id, ["book", "yellow ", "book", ""])
+    card = library.card(small.id)
+    assert (card.title, card.notes, card.tags) == ("Bumble bees", "for the <cover>", ("book", "yellow"))
+    assert [card.id for card in library.cards("COVER bumble")] == [small.id]
+    assert [card.id for card in library.cards("sumi")] == [large.id]
+    assert library.cards("bees ants") == []
+    for act in (
+        lambda: library.rename(small.id, " \n"),
+        lambda: library.rename(small.id, "x" * 200),
+        lambda: library.tag(small.id, ["x" * 50]),
+        lambda: library.note(small.id, "x" * 20_000),
+        lambda: library.prefer(small.id, float("nan")),
+        lambda: library.cards(sort="colour"),  # type: ignore[arg-type]
+        lambda: library.rename("nothing", "x"),
+    ):
+        with pytest.raises(BadInput):
+            act()
+
+
+def test_the_bin(area: Area, tmp_path: Path) -> None:
+    library = area.library()
+    kept, gone = (library.add(adapter(tmp_path / f"{name}.safetensors")) for name in ("kept", "gone"))
+    library.delete(gone.id)
+    assert [card.id for card in library.cards()] == [kept.id]
+    assert [card.id for card in library.cards(binned=True)] == [gone.id]
+    with pytest.raises(BadInput, match="lies in the bin"):
+        area.generate("pocket", ["a cat"], {gone.id: 1.0})
+    assert not library.restore(gone.id).binned
+    assert len(library.cards()) == 2
+    library.delete(gone.id)
+    assert library.empty_bin() == 1
+    assert not gone.path.exists()
+    with pytest.raises(BadInput, match="no such adapter"):
+        library.restore(gone.id)
+
+
+def test_what_was_trained_comes_in_once(workspace: Workspace, area: Area, training: Job) -> None:
+    assert area.library().cards() == []
+    trained(workspace, training)
+    (card,) = area.library().cards()
+    assert (card.title, card.trigger, card.base, card.job) == ("Ink <b>style</b>", "sumi", "pocket", training.id)
+    assert card.thumbnail is not None
+    assert len(card.previews) == 2
+    area.library().delete(card.id)
+    assert area.library().cards() == []  # and does not come back
+    assert Workspace(workspace.root).area().library().cards() == []
+
+
+def test_a_training_without_previews_is_shown_by_its_comparison(
+    workspace: Workspace, area: Area, training: Job
+) -> None:
+    for picture in (training.run / "samples").iterdir():
+        picture.unlink()
+    comparison = save(training.run / "comparison.png", 9)
+    finish(workspace, training, {"adapter": str(training.run / "style.safetensors"), "comparison": str(comparison)})
+    (card,) = area.library().cards()
+    assert [path.read_bytes() for path in card.previews] == [comparison.read_bytes()]
+    assert card.thumbnail is not None
+
+
+def test_keeping_a_checkpoint(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    (before,) = area.library().cards()
+    card = area.library().keep(training.id, 10, 0.7, "Softer")
+    assert (card.id, card.title, card.strength, card.rank, card.step) == (before.id, "Softer", 0.7, 10, 10)
+    assert (card.trigger, card.base, card.family) == ("sumi", "pocket", "sd1")  # which its checkpoint does not say
+    assert card.previews[0].read_bytes() == (training.run / "samples" / "step-000010-0.png").read_bytes()
+    assert len(area.library().cards()) == 1
+    assert area.library().keep(training.id).rank == 20
+    with pytest.raises(BadInput, match="none of that step"):
+        area.library().keep(training.id, 15)
+
+
+def test_keeping_while_it_trains(workspace: Workspace, area: Area, training: Job) -> None:
+    card = area.library().keep(training.id, 10)
+    assert (card.rank, card.trigger, card.base) == (10, "sumi", "pocket")
+    trained(workspace, training)
+    assert [one.id for one in area.library().cards()] == [card.id]
+
+
+def test_a_bundle(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    (card,) = area.library().cards()
+    path = area.library().bundle(card.id)
+    first = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["README.md", card.path.name, "previews/0.png", "previews/1.png"]
+        assert archive.read(card.path.name) == card.path.read_bytes()
+        readme = archive.read("README.md").decode()
+    assert "<b>" not in readme
+    assert "`sumi`" in readme
+    assert str(workspace.root) not in readme
+    assert area.library().bundle(card.id).read_bytes() == first
+    job = area.publish(card.id, "someone/ink")
+    assert {path.name for path in (job.folder / "bundle").iterdir()} == {"README.md", card.path.name, "previews"}
+
+
+def test_what_is_imported_and_mixed_comes_in(workspace: Workspace, area: Area, tmp_path: Path) -> None:
+    job = area.import_adapter(adapter(tmp_path / "found on the web.safetensors"))
+    assert (job.folder / "upload.safetensors").is_file()
+    finish(workspace, job, {"file": str(adapter(job.folder / "imported.safetensors", 4, OURS))})
+    (imported,) = area.library().cards()
+    assert (imported.title, imported.trigger) == ("found on the web", "sumi")
+    other = area.library().add(adapter(tmp_path / "other.safetensors"))
+    job = area.mix({imported.id: 0.5, other.id: 1.0})
+    assert job.settings["adapters"] == {str(imported.path): 0.5, str(other.path): 1.0}
+    finish(workspace, job, {"file": str(adapter(job.folder / "mixed.safetensors"))})
+    assert area.library().cards()[0].title == "found on the web + other"
+    with pytest.raises(BadFile, match="no .safetensors"):
+        area.import_adapter(tmp_path / "model.ckpt")
+
+
+def test_a_thumbnail_is_small(workspace: Workspace, area: Area, training: Job) -> None:
+    drawing(5, (900, 500)).save(training.run / "samples" / "step-000020-0.png")
+    trained(workspace, training)
+    (card,) = area.library().cards()
+    from PIL import Image
+
+    with Image.open(str(card.thumbnail)) as image:
+        assert (image.format, image.size) == ("WEBP", (320, 178))

@@ -1,0 +1,135 @@
+"""The door of a studio that others can reach: the page to log in at, and who is in."""
+
+import hashlib
+import secrets
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from lorastyle import Users
+
+COOKIE = "lorastyle-session"
+STAYS = 12 * 3600  # seconds since the last request
+FORM_BYTES = 8192
+TRIES, WINDOW = 10, 60.0  # wrong passwords from one address, in this many seconds
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log in - lorastyle</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;
+min-height:100vh;margin:0}form{display:grid;gap:1rem;width:min(20rem,90vw)}h1{font-size:1.4rem;margin:0}
+label{display:grid;gap:.25rem}input,button{font:inherit;padding:.6rem .8rem;border:1px solid #8a8a86;border-radius:8px}
+button{background:#1b7663;color:#fff;border:0;cursor:pointer}p{margin:0}</style>
+<main><form method="post" action="/login"><h1>lorastyle</h1>@note
+<label>Name<input name="username" autocomplete="username" required autofocus></label>
+<label>Password<input name="password" type="password" autocomplete="current-password" required></label>
+<button>Log in</button></form></main></html>"""
+_OUT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log out - lorastyle</title>
+<main><form method="post" action="/logout"><button>Log out</button></form></main></html>"""
+
+
+@dataclass
+class _Session:
+    user: str
+    seen: float
+
+
+@dataclass(frozen=True)
+class Door:
+    """Who may come in, and who is in. Sessions are kept in memory: after a restart people log in again."""
+
+    users: Users
+    _sessions: dict[str, _Session] = field(default_factory=dict)
+    _wrong: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+
+    def user(self, scope: Scope) -> str | None:
+        """The person whose cookie came with a request."""
+        key = _key(_cookie(scope))
+        session = self._sessions.get(key)
+        if session is None or time.monotonic() - session.seen > STAYS:
+            self._sessions.pop(key, None)
+            return None
+        session.seen = time.monotonic()
+        return session.user
+
+    async def answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer a request to log in or out; False for all others."""
+        path, posts = scope["path"].rstrip("/"), scope["method"] == "POST"
+        if path == "/login":
+            response = await self._log_in(scope, receive) if posts else _page()
+        elif path == "/logout":
+            response = self._log_out(scope) if posts else HTMLResponse(_OUT)
+        else:
+            return False
+        await response(scope, receive, send)
+        return True
+
+    async def _log_in(self, scope: Scope, receive: Receive) -> Response:
+        address = str((scope.get("client") or ["?"])[0])
+        if self._must_wait(address):
+            return _page("Too many tries. Wait a minute.", 429)
+        form = parse_qs((await _form(receive)).decode("utf-8", "replace"))
+        name, password = (form.get(field, [""])[0] for field in ("username", "password"))
+        if not await run_in_threadpool(self.users.check, name, password):
+            self._wrong[address].append(time.monotonic())
+            return _page("This name and password do not fit.", 400)
+        token = secrets.token_urlsafe(32)
+        self._forget_old()
+        self._sessions[_key(token)] = _Session(name, time.monotonic())
+        wants_page = "text/html" in Headers(scope=scope).get("accept", "")
+        response: Response = RedirectResponse("/", 303) if wants_page else JSONResponse({"success": True})
+        secure = scope["scheme"] == "https"
+        response.set_cookie(COOKIE, token, max_age=STAYS, httponly=True, samesite="lax", secure=secure)
+        return response
+
+    def _log_out(self, scope: Scope) -> Response:
+        self._sessions.pop(_key(_cookie(scope)), None)
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(COOKIE)
+        return response
+
+    def _must_wait(self, address: str) -> bool:
+        begin = time.monotonic() - WINDOW
+        for known, times in list(self._wrong.items()):
+            while times and times[0] < begin:
+                times.popleft()
+            if not times:
+                del self._wrong[known]
+        return len(self._wrong.get(address, ())) >= TRIES
+
+    def _forget_old(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, session in self._sessions.items() if now - session.seen > STAYS]:
+            del self._sessions[key]
+
+
+def _page(note: str = "", status: int = 200) -> Response:
+    return HTMLResponse(_PAGE.replace("@note", f'<p role="alert">{note}</p>' if note else ""), status)
+
+
+def _cookie(scope: Scope) -> str:
+    try:
+        found = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _key(token: str) -> str:
+    """Sessions are found by the hash of their token, so that the time of a look-up tells nothing about it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def _form(receive: Receive) -> bytes:
+    data = b""
+    while True:
+        message: Message = await receive()
+        data += message.get("body", b"")
+        if len(data) > FORM_BYTES or not message.get("more_body"):
+            return data[:FORM_BYTES]

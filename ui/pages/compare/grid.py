@@ -1,0 +1,224 @@
+"""A grid of checkpoints, strengths and prompts, drawn as one routed batch; and keeping the best of it."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from lorastyle import BadInput, Job, Workspace
+from ui.answers import told
+from ui.pages.compare import table
+from ui.session import area
+from ui.widgets import jobs as words
+from ui.widgets.events import QUIET
+from ui.widgets.panes import pane
+from ui.widgets.parts import part
+
+STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+USUAL_STRENGTHS = [0.5, 0.75, 1.0]
+USUAL_CHECKPOINTS = 4  # of a training are chosen at first, the last ones
+SECONDS = 1.0  # between looks at the store while the grid is being drawn
+# Where one is, for a reload.
+REMEMBER = """(job) => {
+  const address = new URL(location.href);
+  address.searchParams.set("job", job);
+  address.searchParams.delete("cell");
+  history.replaceState(history.state, "", address);
+}"""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The components; `shown` are the outputs that `open` has values for."""
+
+    training: gr.Dropdown
+    checkpoints: gr.Dropdown
+    strengths: gr.CheckboxGroup
+    prompts: gr.Textbox
+    seed: gr.Number
+    draw: gr.Button
+    job: gr.Textbox
+    cell: gr.Textbox
+    progress: gr.HTML
+    stop: gr.Button
+    table: gr.HTML
+    keeping: gr.Row
+    choice: gr.HTML
+    title: gr.Textbox
+    keep: gr.Button
+    kept: gr.HTML
+    clock: gr.Timer
+
+    @property
+    def fields(self) -> list[Any]:
+        return [self.training, self.checkpoints, self.strengths, self.prompts, self.seed]
+
+    @property
+    def followed(self) -> list[Any]:
+        """What `_looks` has values for."""
+        return [self.progress, self.stop, self.table, self.keeping, self.choice, self.clock]
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.training, self.checkpoints, self.prompts, self.job, self.cell, *self.followed]
+
+
+def build(workspace: Workspace) -> Grid:
+    """Build the fields and the grid, and connect the buttons."""
+    most = workspace.settings.limits.prompt_characters
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            training = gr.Dropdown([], label="Training", allow_custom_value=True)
+            checkpoints = gr.Dropdown(
+                [], label="Checkpoints", info="The steps at which it was saved.", multiselect=True,
+                allow_custom_value=True
+            )  # fmt: skip
+            strengths = gr.CheckboxGroup(
+                [(f"{strength:g}", strength) for strength in STRENGTHS], value=USUAL_STRENGTHS, label="Strengths",
+                info="0 is the base alone."
+            )  # fmt: skip
+            prompts = gr.Textbox(
+                label="Prompts", lines=3, info="One on each line.", placeholder="a cat face, ink style",
+                max_length=10 * most
+            )  # fmt: skip
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+            draw = gr.Button("Draw the grid", variant="primary")
+        with gr.Column(scale=3, min_width=320):
+            progress = pane(style=part("jobs.css"))
+            stop = gr.Button("Stop drawing", size="sm", visible=False)
+            with gr.Column(visible=False) as keeping:
+                choice = pane()
+                title = gr.Textbox(label="Name in the library", max_length=120, placeholder="as the training is called")
+                keep = gr.Button("Keep this one", variant="primary")
+            kept = pane()
+            shown = pane(table.EMPTY, style=table.STYLE, choosable=True)
+    parts = Grid(training, checkpoints, strengths, prompts, seed, draw, gr.Textbox(visible=False, label="Grid"),
+                 gr.Textbox(visible=False, label="Cell"), progress, stop, shown, keeping, choice, title, keep, kept,
+                 gr.Timer(SECONDS, active=False))  # fmt: skip
+    _wire(workspace, parts)
+    return parts
+
+
+def _wire(workspace: Workspace, parts: Grid) -> None:
+    def draw(
+        training: str, checkpoints: list[int], strengths: list[float], prompts: str, seed: float | None,
+        request: gr.Request,
+    ) -> str:  # fmt: skip
+        lines = [line.strip() for line in (prompts or "").splitlines() if line.strip()]
+        given = {"training": training, "checkpoints": checkpoints, "strengths": strengths, "prompts": lines}
+        for name, value in given.items():
+            if not value:
+                raise BadInput(f"the {name}", "there is nothing to draw with", f"choose the {name} first")
+        here = area(request)
+        return here.grid(training, [int(step) for step in checkpoints], strengths, lines, int(seed or 0)).id
+
+    def keep(job: str, cell: str, title: str, request: gr.Request) -> str:
+        here = area(request)
+        drawn = _cell(workspace.jobs.get(job, here.user), cell)
+        step, training = table.step_of(drawn["checkpoint"]), _training(workspace, here, drawn["checkpoint"])
+        return here.library().keep(training.id, step, float(drawn["strength"]), (title or "").strip()).id
+
+    def stop(job: str, request: gr.Request) -> str:
+        return workspace.jobs.cancel(job, area(request).user).id
+
+    def choose(job: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+        cell = str(event._data["id"])
+        return [cell, "", *_looks(workspace, job, cell, request)]
+
+    def look(job: str, cell: str, request: gr.Request) -> list[Any]:
+        return _looks(workspace, job, cell, request)
+
+    def fresh(job: str, request: gr.Request) -> list[Any]:
+        return ["", "", *_looks(workspace, job, "", request)]
+
+    def offer(training: str, request: gr.Request) -> gr.Dropdown:
+        return _checkpoints(workspace, training, request)
+
+    done = parts.draw.click(told(draw), parts.fields, [parts.job], api_name="compare_grid")
+    done.success(None, [parts.job], None, js=REMEMBER, api_visibility="private")
+    done.success(told(fresh), [parts.job], [parts.cell, parts.kept, *parts.followed], **QUIET)
+    ended = parts.stop.click(told(stop), [parts.job], [parts.job], api_name="compare_stop")
+    ended.success(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
+    chosen = [parts.cell, parts.kept, *parts.followed]
+    parts.table.choose(told(choose), [parts.job], chosen, **QUIET)
+    parts.clock.tick(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
+    parts.training.input(told(offer), [parts.training], [parts.checkpoints], **QUIET)
+    adapter = gr.Textbox(visible=False, label="Adapter")
+    held = parts.keep.click(told(keep), [parts.job, parts.cell, parts.title], [adapter], api_name="compare_keep")
+    held.success(_kept, [adapter], [parts.kept], **QUIET)
+
+
+def open(workspace: Workspace, request: gr.Request) -> list[Any]:
+    """Values for `Grid.shown` of a page just opened; the address may name a grid and its cell, or a training."""
+    here = area(request)
+    job, cell, wanted = (str(request.query_params.get(name, "")) for name in ("job", "cell", "training"))
+    trainings = [
+        (training.title, training.id)
+        for training in workspace.jobs.list(here.user, task="train")
+        if workspace.jobs.checkpoints(training.id, here.user)
+    ]
+    training = wanted or (trainings[0][1] if trainings else "")
+    prompts = _prompts(workspace, training, here.user)
+    drawn = words.find(workspace.jobs, job, here.user)
+    cell = cell if drawn and _has(drawn, cell) else ""
+    return [
+        gr.Dropdown(trainings, value=training),
+        _checkpoints(workspace, training, request),
+        "\n".join(prompts),
+        job,
+        cell,
+        *_looks(workspace, job, cell, request),
+    ]
+
+
+def _checkpoints(workspace: Workspace, training: str, request: gr.Request) -> gr.Dropdown:
+    """The steps of a training's checkpoints, the last ones chosen."""
+    found = workspace.jobs.checkpoints(training, area(request).user) if training else []
+    steps = [one["step"] for one in found]
+    return gr.Dropdown([(f"{step:,}", step) for step in steps], value=steps[-USUAL_CHECKPOINTS:])
+
+
+def _prompts(workspace: Workspace, training: str, owner: str) -> list[str]:
+    """The prompts that the training drew its own previews with."""
+    previews = workspace.jobs.previews(training, owner) if training else []
+    return list(dict.fromkeys(preview["prompt"] for preview in previews if preview["prompt"]))[:2]
+
+
+def _looks(workspace: Workspace, job: str, cell: str, request: gr.Request) -> list[Any]:
+    """Values for `Grid.followed`."""
+    found = words.find(workspace.jobs, job, area(request).user)
+    under_way = found is not None and not words.is_over(found)
+    head = [words.strip(found), gr.Button(visible=under_way)]
+    clock = gr.Timer(active=under_way)
+    if found is None or found.state != "done":
+        return [*head, "" if found else table.EMPTY, gr.Column(visible=False), "", clock]
+    told = "<p>Choose the picture that you like best.</p>"
+    if cell:
+        best = _cell(found, cell)
+        step = table.step_of(best["checkpoint"])
+        told = f"<p>Step {step:,} at strength {float(best['strength']):g} for <em>{escape(best['prompt'])}</em></p>"
+    return [*head, table.tables(found, cell), gr.Column(visible=bool(cell)), told, clock]
+
+
+def _has(job: Job, cell: str) -> bool:
+    return cell.isdecimal() and int(cell) < len(job.result.get("cells", []))
+
+
+def _cell(job: Job, cell: str) -> dict[str, Any]:
+    if not _has(job, cell):
+        raise BadInput("the grid", "no picture of it is chosen", "click on the one that you like best")
+    return dict(job.result["cells"][int(cell)])
+
+
+def _training(workspace: Workspace, here: Any, checkpoint: str) -> Job:
+    """The training that a checkpoint's file lies in."""
+    for training in workspace.jobs.list(here.user, task="train"):
+        if any(str(one["path"]) == checkpoint for one in workspace.jobs.checkpoints(training.id, here.user)):
+            return training
+    raise BadInput("the grid", "the training that it shows is not there any more", "draw a grid of another one")
+
+
+def _kept(adapter: str) -> str:
+    address = f"./library?adapter={escape(adapter)}"
+    return f'<p>Kept. It is <a href="{address}">in your library</a> now, with this strength.</p>'

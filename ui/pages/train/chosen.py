@@ -1,0 +1,59 @@
+"""What a person chose for a training, taken from the fields of the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from lorastyle import Area, BadInput, BaseFacts, Draft, Recipe, Workspace
+from ui.pages.train import bases, form
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Dataset, base, purpose, trigger word, and the settings `own` to the person, as text."""
+
+    workspace: Workspace
+    mine: Area
+    data: str
+    base: str
+    purpose: str
+    trigger: str
+    own: Mapping[str, str]
+
+    @classmethod
+    def on_page(
+        cls, workspace: Workspace, mine: Area, data: str, base: str, purpose: str, trigger: str, settings: Any
+    ) -> Self:
+        """From the values of the page's fields; `settings` is that of the form."""
+        own = dict(settings.get("set") or {}) if isinstance(settings, dict) else {}
+        return cls(workspace, mine, data, str(base or "").strip(), purpose, " ".join(trigger.split()), own)
+
+    @property
+    def facts(self) -> BaseFacts | None:
+        return bases.facts(self.workspace, self.base)
+
+    @property
+    def draft(self) -> Draft:
+        if not self.data:
+            raise BadInput("dataset", "there are no images yet", "drop some on the first step")
+        return self.mine.dataset(self.data)
+
+    @property
+    def captions(self) -> list[str]:
+        return [row.caption for row in self.draft.rows()] if self.data else []
+
+    @property
+    def choice(self) -> form.Choice:
+        return form.Choice(self.base, self.purpose, self.trigger, self.captions)
+
+    def table(self) -> dict[str, Any]:
+        """The form's value."""
+        return form.table(self.choice, self.facts, self.own)
+
+    def recipe(self) -> Recipe:
+        """Raises BadInput where a setting cannot be used."""
+        return form.recipe_of(self.choice, self.facts, self.own)
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe as a job's settings have it."""
+        return self.recipe().model_dump(mode="json", exclude_unset=True)

@@ -1,0 +1,69 @@
+"""What a training will take, measured by a short probe before it starts."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from lorastyle import BadInput, Job, Workspace
+from ui.answers import told
+from ui.pages.train.chosen import Chosen
+from ui.session import area
+from ui.widgets.events import QUIET
+from ui.widgets.words import duration, size
+
+SECONDS = 1.0  # between looks at the probe
+
+
+def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, shown: gr.HTML) -> None:
+    """`measure` starts a probe of what the `inputs` say, and `shown` tells how far it is and what it found."""
+    probe = gr.Textbox(visible=False, label="Job")
+    clock = gr.Timer(SECONDS, active=False)
+
+    def begin(
+        data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
+    ) -> tuple[str, str, gr.Timer]:
+        """Measure a few steps of the training that was chosen."""
+        chosen = Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings)
+        job = chosen.mine.probe(chosen.draft, chosen.base, chosen.settings())
+        workspace.jobs.ensure_worker()
+        return job.id, _said(job), gr.Timer(active=True)
+
+    def look(id: str, request: gr.Request) -> tuple[str, gr.Timer]:
+        job = workspace.jobs.get(id, area(request).user)
+        return _said(job), gr.Timer(active=not job.state.ended)
+
+    measure.click(told(begin), list(inputs), [probe, shown, clock], api_name="estimate", show_progress="hidden")
+    clock.tick(told(look), [probe], [shown, clock], **QUIET)
+
+
+def refuse_what_cannot_fit(workspace: Workspace, user: str, base: str, recipe: Mapping[str, Any]) -> None:
+    """Raise BadInput, with the advice, where the latest probe of this very training found that it cannot fit."""
+    for job in workspace.jobs.list(user, task="probe", states=("done",)):
+        if job.settings["base"] == base and job.settings["recipe"] == recipe:
+            if not job.result["fits"]:
+                raise BadInput("memory", "as measured, this training does not fit", job.result["advice"])
+            return
+
+
+def _said(job: Job) -> str:
+    if job.state == "done":
+        return _found(job.result)
+    if job.state == "failed":
+        return f'<p class="note bad" role="status">{escape(job.error)}</p>'
+    if job.state.ended:
+        return '<p class="note" role="status">The estimate was cancelled.</p>'
+    waits = "Waiting for its turn" if job.state == "queued" else job.message or "Measuring"
+    return f'<p class="note" role="status">{escape(waits)} … a short probe trains a few steps and throws them away.</p>'
+
+
+def _found(result: Mapping[str, Any]) -> str:
+    facts = [
+        ("Steps", f"{result['steps']:,}"),
+        ("Time", duration(result["seconds"])),
+        ("Memory", f"{size(result['memory_bytes'])} of {size(result['free_bytes'])}"),
+    ]
+    told = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    colour = "good" if result["fits"] else "bad"
+    return f'<dl class="facts card">{told}</dl><p class="note {colour}" role="status">{escape(result["advice"])}</p>'

@@ -1,0 +1,152 @@
+"""The recipe as a form: its table of settings for the page, and what the person wrote there as a recipe again."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+
+from lorastyle import BadInput, BaseFacts, Recipe
+from ui.answers import sentence
+
+# Those that are always in sight, in an artist's words; with one more for each purpose there are six.
+MAIN = {
+    "steps": "How long it learns",
+    "learning_rate": "How boldly it learns",
+    "rank": "How much it can hold",
+    "preview_prompts": "Pictures to watch it by",
+    "preview_every": "How often they are drawn",
+}
+MORE = {
+    "style": {"flip": "Mirror half of the images"},
+    "character": {"class_word": "What the figure is, in plain words"},
+    "object": {"class_word": "What the thing is, in plain words"},
+}
+ELSEWHERE = ("purpose", "trigger")  # fields of their own on the page
+PREVIEWS = 4  # over a training
+PROMPTS = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the person chose beside the settings, and the images that it is for."""
+
+    base: str
+    purpose: str
+    trigger: str
+    captions: Sequence[str]
+
+
+def suggestions(choice: Choice, facts: BaseFacts | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is suggested for every setting, and the reasons where they are others than the table's own.
+
+    They are the base's preset, and previews as the studio needs them to show how the adapter learns.
+    """
+    recipe = Recipe().changed({"purpose": choice.purpose, "trigger": choice.trigger or "trigger"})
+    values, reasons = dict(recipe), {}
+    if facts is not None:
+        preset = facts.presets[choice.purpose]
+        values = dict(recipe.resolved(preset, max(len(choice.captions), 1), facts.resolution, facts.guidance))
+        values["alpha"] = preset.suggestions["alpha"].value if "alpha" in preset.suggestions else None
+        reasons = {name: suggestion.reason for name, suggestion in preset.suggestions.items()}
+        reasons["steps"] = preset.steps_reason
+    ours = _previews(choice, values["steps"])
+    return values | {name: value for name, (value, _) in ours.items()}, reasons | {
+        name: reason for name, (_, reason) in ours.items()
+    }
+
+
+def _previews(choice: Choice, steps: int | None) -> dict[str, tuple[Any, str]]:
+    every = math.ceil((steps or 500) / PREVIEWS)
+    kept = "a checkpoint beside each preview, so that any of them can become the adapter"
+    return {
+        "preview_prompts": (_prompts(choice), "captions of your images, with the trigger word; better: new motifs"),
+        "preview_every": (every, f"{PREVIEWS} times in all show how it learns without holding it up"),
+        "checkpoint_every": (every, kept),
+        "keep_checkpoints": (PREVIEWS + 1, kept),
+    }
+
+
+def _prompts(choice: Choice) -> list[str]:
+    captions = sorted({caption for caption in choice.captions if caption}, key=lambda caption: (len(caption), caption))
+    picked = captions[:: max(1, len(captions) // PROMPTS)][:PROMPTS] or [choice.trigger or "a picture"]
+    named = [caption.replace("[trigger]", choice.trigger).strip() for caption in picked]
+    return [one if choice.trigger in one else f"{choice.trigger} {one}" for one in named]
+
+
+def table(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> dict[str, Any]:
+    """The form's value: every setting of the schema with its help, what is suggested and what the person set."""
+    values, reasons = suggestions(choice, facts)
+    titles = MAIN | MORE[choice.purpose]
+    schema = Recipe.model_json_schema()["properties"]
+    settings = {
+        name: {
+            "title": titles.get(name, name.replace("_", " ")),
+            "group": field["group"],
+            "unit": field["unit"],
+            "help": field["description"],
+            "reason": _sentence(reasons.get(name, field["reason"])),
+            "range": _sentence(f"Takes {Recipe.allowed(name)}"),
+            "suggested": as_text(name, values[name]),
+            "choices": _choices(field),
+            "number": field.get("type") in ("integer", "number") or "anyOf" in field,
+            "lines": name == "preview_prompts",
+        }
+        for name, field in schema.items()
+        if name not in ELSEWHERE
+    }
+    return {"settings": settings, "main": list(titles), "set": dict(own)} | _problem(choice, facts, own)
+
+
+def recipe_of(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> Recipe:
+    """The recipe that the form stands for: what the person set, and the studio's previews; the rest stays open for
+    the base's preset. Raises BadInput."""
+    written = {name: _lines(text) if name == "preview_prompts" else text for name, text in own.items() if text.strip()}
+    recipe = Recipe().changed({"purpose": choice.purpose, "trigger": choice.trigger} | written)
+    values, _ = suggestions(choice, facts)
+    ours = _previews(choice, recipe.steps or values["steps"])
+    if recipe.preview_every == 0 and "preview_every" in written:
+        del ours["preview_every"]
+    return recipe.changed({name: value for name, (value, _) in ours.items() if name not in written})
+
+
+def own_of(recipe: Recipe) -> dict[str, str]:
+    """The form's `set` for a recipe that was read from a file."""
+    return {name: as_text(name, getattr(recipe, name)) for name in recipe.model_fields_set if name not in ELSEWHERE}
+
+
+def as_text(name: str, value: Any) -> str:
+    """A setting as it is written in the form, the way TOML has it; prompts a line each."""
+    if value is None:
+        return "off" if name == "min_snr" else "auto"
+    if isinstance(value, str):
+        return value
+    if name == "preview_prompts":
+        return "\n".join(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        pairs = ", ".join(tomli_w.dumps({key: one}).strip() for key, one in value.items())
+        return f"{{{pairs}}}" if value else ""
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").strip() if value != [] else ""
+
+
+def _problem(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> dict[str, str]:
+    try:
+        recipe_of(choice, facts, own)
+    except BadInput as error:
+        return {"problem": sentence(error), "wrong": error.where.removeprefix("recipe.")}
+    return {"problem": "", "wrong": ""}
+
+
+def _choices(field: Mapping[str, Any]) -> list[str]:
+    return ["true", "false"] if field.get("type") == "boolean" else [str(choice) for choice in field.get("enum", [])]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."

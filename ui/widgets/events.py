@@ -1,0 +1,17 @@
+"""What every page does with Gradio's events."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ui.answers import told
+
+
+def opened(handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
+    """Run the handler each time that the page being built is opened or reloaded."""
+    gr.on(None, told(handler), None, list(outputs), api_visibility="private", show_progress="hidden", queue=False)
+
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Of events that only keep the page up to date: no endpoint, and nothing flickers."""

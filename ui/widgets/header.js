@@ -1,0 +1,19 @@
+const bar = element.querySelector(".bar");
+bar.querySelector(".mode").addEventListener("click", () => {
+  const dark = document.body.classList.toggle("dark");
+  document.documentElement.style.colorScheme = dark ? "dark" : "light";
+  localStorage.setItem("lorastyle-theme", dark ? "dark" : "light");
+});
+bar.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  const first = document.querySelector("h1");
+  if (first) { first.tabIndex = -1; first.focus(); }
+});
+// The theme in the address did its work when Gradio started; links that people share should not carry it.
+const address = new URL(location.href);
+if (address.searchParams.has("__theme") && localStorage.getItem("lorastyle-theme")) {
+  address.searchParams.delete("__theme");
+  history.replaceState(history.state, "", address);
+}
+// On a phone the pages are a strip that scrolls; the page one is on should be in sight.
+bar.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

@@ -1,0 +1,237 @@
+// The review of a dataset: one card per image. The list comes once; every edit sends one row there and back.
+const find = (selector) => element.querySelector(selector);
+const grid = find(".cards"), status = find(".status"), search = find(".search");
+const cards = new Map();      // image id -> {row, card, ...}
+const chosen = new Set();
+const CHUNK = 60;             // cards drawn per frame, so that the first ones can be used at once
+let data = null, filter = "all", drawn = 0, captioning = null;
+
+const make = (tag, className = "", text = "") => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text) node.textContent = text;
+  return node;
+};
+const say = (text, bad = false) => { status.textContent = text; status.classList.toggle("bad", bad); };
+const ask = async (call, request = {}) => {
+  let answer;
+  try { answer = await server[call]({ data, trigger: props.value?.trigger ?? "", base: props.value?.base ?? "", ...request }); }
+  catch (error) { say("The studio does not answer. Is it still running? Your last change may not be saved.", true); throw error; }
+  if (answer.error) { say(answer.error, true); throw new Error(answer.error); }
+  return answer;
+};
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+// one card
+
+function drawCrop(entry) {
+  const { row, crop, focus } = entry, [width, height] = row.kept, [x, y] = row.focus;
+  const left = Math.min(Math.max(x - width / 2, 0), 1 - width), top = Math.min(Math.max(y - height / 2, 0), 1 - height);
+  crop.style.cssText = `left:${left * 100}%;top:${top * 100}%;width:${width * 100}%;height:${height * 100}%`;
+  crop.classList.toggle("whole", row.lost < 0.005);
+  focus.style.left = `${x * 100}%`; focus.style.top = `${y * 100}%`;
+  focus.setAttribute("aria-label", `Focus point of ${row.name}: ${percent(x)} from the left, ${percent(y)} from the top. Arrow keys move it.`);
+}
+
+function update(row) {
+  const entry = cards.get(row.id);
+  if (!entry) return;
+  entry.row = row;
+  if (!entry.card) return;
+  // What is being typed stays; it is newer than what came back.
+  if (document.activeElement !== entry.caption) entry.caption.value = row.caption;
+  entry.lost.textContent = row.lost < 0.005 ? `${row.width} × ${row.height}, used whole`
+    : `${row.width} × ${row.height}, the crop loses ${percent(row.lost)}`;
+  entry.warnings.replaceChildren(...row.warnings.map(({ code, text }) => {
+    const item = make("li", "chip warn", text);
+    item.dataset.code = code;
+    return item;
+  }));
+  drawCrop(entry);
+}
+
+function moveFocus(entry, x, y) {
+  entry.row.focus = [Math.min(Math.max(x, 0), 1), Math.min(Math.max(y, 0), 1)];
+  drawCrop(entry);
+}
+
+// Edits of one image go one after the other, so that the last one stays.
+function send(entry, call, request) {
+  entry.sending = (entry.sending ?? Promise.resolve()).then(async () => {
+    const answer = await ask(call, { id: entry.row.id, ...request });
+    take(answer);
+    say("Saved.");
+  }).catch((error) => console.warn(error.message));
+  return entry.sending;
+}
+
+function saveCaption(entry) {
+  clearTimeout(entry.waiting);
+  const text = entry.caption.value;
+  if (text === (entry.sent ?? entry.row.caption)) return;
+  entry.sent = text;
+  send(entry, "set_caption", { text }).then(() => { if (entry.sent === text) entry.sent = undefined; });
+}
+
+function saveFocus(entry) {
+  clearTimeout(entry.waiting);
+  const [x, y] = entry.row.focus;
+  send(entry, "set_focus", { x, y });
+}
+
+function build(entry) {
+  const { row } = entry, card = make("article", "card");
+  card.dataset.id = row.id;
+  const frame = make("div", "frame"), pic = make("div", "pic"), image = make("img");
+  pic.style.setProperty("--ratio", row.width / row.height);
+  image.src = row.thumbnail; image.alt = row.caption || row.name; image.loading = "lazy"; image.decoding = "async"; image.draggable = false;
+  entry.crop = make("div", "crop");
+  entry.focus = make("button", "focus"); entry.focus.type = "button";
+  pic.append(image, entry.crop, entry.focus); frame.append(pic);
+
+  const about = make("div", "about"), name = make("span", "name", row.name), tick = make("input");
+  name.title = row.name; tick.type = "checkbox"; tick.setAttribute("aria-label", `Select ${row.name}`);
+  about.append(tick, name);
+  entry.lost = make("div", "lost");
+  entry.caption = make("textarea"); entry.caption.rows = 2; entry.caption.placeholder = "What is to be seen, in words";
+  entry.caption.setAttribute("aria-label", `Caption of ${row.name}`);
+  entry.warnings = make("ul", "warnings");
+  card.append(frame, about, entry.lost, entry.caption, entry.warnings);
+  entry.card = card;
+
+  tick.addEventListener("change", () => { tick.checked ? chosen.add(row.id) : chosen.delete(row.id); find(".remove").disabled = !chosen.size; });
+  entry.caption.addEventListener("input", () => { clearTimeout(entry.waiting); entry.waiting = setTimeout(() => saveCaption(entry), 700); });
+  entry.caption.addEventListener("change", () => saveCaption(entry));
+  entry.caption.addEventListener("blur", () => { saveCaption(entry); });
+  entry.focus.addEventListener("keydown", (event) => {
+    const step = event.shiftKey ? 0.1 : 0.02;
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    if (event.key === "Home") moveFocus(entry, 0.5, 0.5);
+    else if (moves[event.key]) moveFocus(entry, entry.row.focus[0] + moves[event.key][0], entry.row.focus[1] + moves[event.key][1]);
+    else return;
+    event.preventDefault();
+    clearTimeout(entry.waiting);
+    entry.waiting = setTimeout(() => saveFocus(entry), 500);
+  });
+  const at = (event) => { const box = pic.getBoundingClientRect(); return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]; };
+  entry.focus.addEventListener("pointerdown", (event) => {
+    event.preventDefault(); entry.focus.focus(); entry.focus.setPointerCapture(event.pointerId); entry.focus.classList.add("dragged");
+    const drag = (moved) => moveFocus(entry, ...at(moved));
+    entry.focus.addEventListener("pointermove", drag);
+    entry.focus.addEventListener("lostpointercapture", () => {
+      entry.focus.removeEventListener("pointermove", drag); entry.focus.classList.remove("dragged"); saveFocus(entry);
+    }, { once: true });
+  });
+  pic.addEventListener("dblclick", (event) => { moveFocus(entry, ...at(event)); saveFocus(entry); });
+  update(row);
+  return card;
+}
+
+// the list
+
+const matches = ({ row }) =>
+  (filter === "all" || (filter === "warned" ? row.warnings.length > 0 : !row.caption)) &&
+  (!search.value || `${row.caption} ${row.name}`.toLowerCase().includes(search.value.toLowerCase()));
+
+function count() {
+  const rows = [...cards.values()], warned = rows.filter(({ row }) => row.warnings.length).length, bare = rows.filter(({ row }) => !row.caption).length;
+  for (const [name, label, number] of [["all", "All", rows.length], ["warned", "Worth a look", warned], ["bare", "No caption", bare]]) {
+    let button = find(`.filters [data-name=${name}]`);
+    if (!button) {
+      button = make("button"); button.type = "button"; button.dataset.name = name;
+      button.addEventListener("click", () => { filter = name; show(); });
+      find(".filters").append(button);
+    }
+    button.textContent = `${label} ${number}`;
+    button.setAttribute("aria-pressed", filter === name);
+  }
+  find(".describe").disabled = !bare || captioning;
+  find(".describe").textContent = bare ? `Write ${bare} missing caption${bare === 1 ? "" : "s"}` : "No caption is missing";
+}
+
+function show() {
+  count();
+  let any = false;
+  for (const entry of cards.values()) {
+    const shown = matches(entry);
+    any ||= shown;
+    if (entry.card) entry.card.hidden = !shown;
+  }
+  find(".nothing").hidden = any || !cards.size;
+}
+
+function take({ rows = [], undo }) {
+  rows.forEach(update);
+  if (undo !== undefined) { find(".undo").disabled = !undo; find(".undo").title = undo ? `Take back: ${undo}` : ""; }
+  count();
+}
+
+function draw(turn) {
+  if (turn !== drawn) return;   // another list came meanwhile
+  const waiting = [...cards.values()].filter((entry) => !entry.card).slice(0, CHUNK);
+  grid.append(...waiting.map((entry) => { const card = build(entry); card.hidden = !matches(entry); return card; }));
+  if (waiting.length === CHUNK) requestAnimationFrame(() => draw(turn));
+  else element.dataset.ready = data;
+}
+
+async function load() {
+  const turn = ++drawn;
+  data = props.value?.data || null;
+  delete element.dataset.ready;
+  if (!data) { cards.clear(); grid.replaceChildren(); return; }
+  const answer = await ask("rows");
+  if (turn !== drawn) return;
+  cards.clear(); chosen.clear(); grid.replaceChildren(); find(".remove").disabled = true;
+  answer.rows.forEach((row) => cards.set(row.id, { row }));
+  draw(turn); show(); take({ undo: answer.undo });
+  if (answer.captioning) watchCaptions(answer.captioning);
+}
+
+// tools
+
+search.addEventListener("input", show);
+find(".undo").addEventListener("click", async () => {
+  const answer = await ask("undo");
+  if (answer.reload) await load(); else take(answer);
+  say(answer.said);
+});
+find(".remove").addEventListener("click", async () => {
+  const answer = await ask("remove", { ids: [...chosen] });
+  await load(); say(answer.said);
+});
+find(".replace").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = new FormData(event.target);
+  const answer = await ask("replace", { find: form.get("find"), put: form.get("put"), case: form.get("case") === "on" });
+  take(answer); show(); say(answer.said);
+});
+find(".around").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await ask("around", { words: new FormData(event.target).get("words"), where: event.submitter?.value ?? "prefix" });
+  take(answer); show(); say(answer.said);
+});
+
+async function watchCaptions(job) {
+  captioning = job; find(".stop").hidden = false; count();
+  try {
+    for (let running = true; running;) {
+      const answer = await ask("captioning", { job, ids: [...cards.values()].filter(({ row }) => !row.caption).map(({ row }) => row.id) });
+      take(answer); say(answer.said, answer.failed); running = answer.running;
+      if (running) await new Promise((resolve) => setTimeout(resolve, 700));
+    }
+  } finally { captioning = null; find(".stop").hidden = true; show(); }
+}
+find(".captioner").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await ask("describe", { captioner: new FormData(event.target).get("captioner") });
+  watchCaptions(answer.job);
+});
+find(".stop").addEventListener("click", () => ask("stop", { job: captioning }));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) for (const entry of cards.values()) if (entry.card) saveCaption(entry);
+});
+
+const key = () => JSON.stringify([props.value?.data, props.value?.trigger, props.value?.base, props.value?.round]);
+let shown = key();
+watch("value", () => { if (key() !== shown) { shown = key(); load(); } });
+if (props.value?.data) load();
