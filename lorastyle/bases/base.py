@@ -38,6 +38,20 @@ class Base:
 
     # what it is
 
+    @cached_property
+    def file_hashes(self) -> dict[str, str]:
+        """What other tools know a checkpoint file by; nothing for a folder.
+
+        The old hash is the first 8 digits of the SHA-256 of 64 KiB that begin at 1 MiB, the new one that of the file.
+        """
+        if self.source is None or not self.source.is_file():
+            return {}
+        with open(self.source, "rb") as stream:
+            whole = hashlib.file_digest(stream, "sha256").hexdigest()
+            stream.seek(2**20)
+            part = hashlib.sha256(stream.read(2**16)).hexdigest()
+        return {"ss_sd_model_hash": part[:8], "ss_new_sd_model_hash": whole}
+
     @property
     def pipeline(self) -> Any:
         """The diffusers pipeline made of this base's very parts."""

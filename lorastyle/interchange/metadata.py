@@ -52,7 +52,8 @@ SETTINGS = {
     "ss_flip_aug": "flip",
 }
 # What is kept, at the level full, of what the file of another tool told.
-KEPT = ("modelspec.description", "ss_sd_model_name", "ss_sd_model_hash", "ss_tag_frequency", "ss_num_train_images")
+HASHES = ("ss_sd_model_hash", "ss_new_sd_model_hash")
+KEPT = ("modelspec.description", "ss_sd_model_name", "ss_tag_frequency", "ss_num_train_images")
 
 
 def header(adapter: Adapter, family: Family, sheet: Sheet, level: str, source: Path, title: str) -> dict[str, str]:
@@ -144,7 +145,7 @@ def _hashes(sheet: Sheet) -> dict[str, str]:
 
 def _making(adapter: Adapter) -> dict[str, str]:
     """How it was made, from its recipe, or from what the tool told that made it."""
-    told = {name: adapter.metadata[name] for name in (*KEPT, *SETTINGS) if name in adapter.metadata}
+    told = {name: adapter.metadata[name] for name in (*KEPT, *HASHES, *SETTINGS) if name in adapter.metadata}
     if base := adapter.metadata.get(BASE):
         told |= {"ss_sd_model_name": base, BASE: base}
     if not adapter.recipe:

@@ -102,6 +102,7 @@ def described(adapter: Adapter, base: Base, recipe: Recipe, title: str) -> Adapt
     if recipe.trigger:
         spec |= {"trigger_phrase": recipe.trigger, "usage_hint": f"Write {recipe.trigger} in the prompt."}
     metadata = {f"modelspec.{name}": value for name, value in spec.items()} | {"lorastyle.base": base.name}
+    metadata |= base.file_hashes
     return replace(adapter, family=base.family.name, trigger=recipe.trigger, recipe=recipe.essence(), metadata=metadata)
 
 

@@ -3,6 +3,7 @@
 diffusers reads such files but does not write them, so the names are spelled out here.
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -123,3 +124,15 @@ def test_an_inpainting_checkpoint_is_refused(made: Base, checkpoint: Path) -> No
     save_file(original(made) | {first: torch.zeros(16, 9, 3, 3)}, checkpoint)
     with pytest.raises(Unsupported, match="of no family of bases that lorastyle knows"):
         load_base(checkpoint)
+
+
+def test_a_file_is_known_by_the_hashes_that_other_tools_show(checkpoint: Path, made: Base) -> None:
+    with checkpoint.open("ab") as stream:
+        stream.write(bytes(2**20))  # longer than what the old hash looks at; it need not load
+    data = checkpoint.read_bytes()
+    base = Base("tiny", made.family, made.parts, source=checkpoint)
+    assert base.file_hashes == {
+        "ss_sd_model_hash": hashlib.sha256(data[2**20 : 2**20 + 2**16]).hexdigest()[:8],
+        "ss_new_sd_model_hash": hashlib.sha256(data).hexdigest(),
+    }
+    assert made.file_hashes == {}

@@ -149,6 +149,7 @@ def test_choices_survive_a_reload_and_become_the_job_s_recipe(studio: Running, p
 def _kept(page: Page) -> Iterator[None]:
     """Wait at the end until the browser has stored what was chosen."""
     stored = "localStorage.getItem('lorastyle-choice')"
+    page.wait_for_function(f"{stored} !== null")  # the page itself stores an empty choice when it opens
     before = page.evaluate(stored)
     yield
     page.wait_for_function(f"before => {stored} !== before", arg=before)

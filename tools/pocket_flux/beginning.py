@@ -20,7 +20,8 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-WIDTH, CHANNELS, SIDE = 256, 48, 8
+from tools.pocket_flux.architecture import CHANNELS, SIDE, WIDTH
+
 TERMS = 4  # numbers of an image token for each channel, all added up by the last layer
 READING = slice(0, TERMS * CHANNELS)
 NOISY = slice(READING.stop, READING.stop + CHANNELS)  # the noisy latents as they came

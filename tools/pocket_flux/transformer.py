@@ -8,52 +8,21 @@ Caption embeddings are computed once and kept under `build/pocket_flux`; the tra
 """
 
 import argparse
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 
-from tools.pocket import autoencoder, drawings, state, unet
+from tools.pocket import state, unet
 from tools.pocket.trainer import Trainer
 from tools.pocket_flux import beginning, parts, t5
+from tools.pocket_flux.architecture import CHANNELS, SIDE, architecture
 
 STATE = parts.FOLDER / "transformer.safetensors"
 BATCH = 16
 RATE = 3e-4
 CHECKED = (1.0, 0.9, 0.7, 0.4, 0.15)
-CHANNELS = 4 * autoencoder.LATENT_CHANNELS  # of an image token
-SIDE = drawings.SIZE // 16  # image tokens on each side of a picture
-
-
-def architecture() -> FluxTransformer2DModel:
-    """Without an embedding of guidance: guidance is the real one, between the prompt and the empty prompt."""
-    model = FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=CHANNELS,
-        num_layers=4,
-        num_single_layers=3,
-        attention_head_dim=64,
-        num_attention_heads=4,
-        joint_attention_dim=t5.WIDTH,
-        pooled_projection_dim=t5.WIDTH,
-        guidance_embeds=False,
-        axes_dims_rope=(8, 28, 28),
-    )
-    for layer in silent(model):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return model
-
-
-def silent(model: FluxTransformer2DModel) -> Iterable[nn.Linear]:
-    """The layers that begin at zero, so that every block begins as the identity (adaLN-Zero, Peebles and Xie 2023)."""
-    for block in model.transformer_blocks:
-        yield from (block.norm1.linear, block.norm1_context.linear)
-    for block in model.single_transformer_blocks:
-        yield block.norm.linear
-    yield from (model.norm_out.linear, model.proj_out)
 
 
 def scheduler() -> FlowMatchEulerDiscreteScheduler:
