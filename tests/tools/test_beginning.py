@@ -8,7 +8,6 @@ from torch import Tensor
 from tools.pocket_flux import beginning
 from tools.pocket_flux.architecture import CHANNELS, SIDE, WIDTH, architecture
 
-
 pytestmark = pytest.mark.slow  # half a minute of linear algebra
 
 
