@@ -1,6 +1,6 @@
 """`python -m lorastyle.cli` is `lorastyle`."""
 
-from lorastyle.cli import main
+from lorastyle.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()
