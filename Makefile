@@ -25,8 +25,9 @@ help:
 demo: .venv/.installed-base
 	@$(BIN)/lorastyle demo
 
+# One thread in each of two processes: most of a test is Python, which has but one.
 test: .venv/.installed-test
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 slow: .venv/.installed-test
 	@$(BIN)/python -m pytest -m slow

@@ -1,5 +1,6 @@
 """What pages tell when something cannot be done: the sentence of the error, where the person looks."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from html import escape
@@ -7,18 +8,21 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from lorastyle import LorastyleError
-from ui.hiding import hidden
+from lorastyle import BadFile, LorastyleError
+from ui.hiding import by_name
 
+FIELD = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+")  # such as recipe.preview_every
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def sentence(error: LorastyleError) -> str:
-    """The error for a person who sees the page: without the field's name where that is one of ours."""
-    text = hidden(str(error))
-    where = hidden(getattr(error, "where", ""))
-    return text.removeprefix(f"{where}: ")[:1].upper() + text.removeprefix(f"{where}: ")[1:] if "." in where else text
+    """The error for a person who sees the page: a field as it is called there, "preview every" and not its address."""
+    text, where = by_name(str(error)), by_name(getattr(error, "where", ""))
+    if isinstance(error, BadFile) or not FIELD.fullmatch(where):
+        return text
+    name = where.rpartition(".")[2].replace("_", " ")
+    return f"{name[:1].upper()}{name[1:]}{text.removeprefix(where)}"
 
 
 def told(event: Callable[P, T]) -> Callable[P, T]:

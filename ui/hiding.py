@@ -1,5 +1,6 @@
 """What people and logs are told never says where things lie on this machine, nor a secret."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -7,6 +8,7 @@ from typing import TextIO
 from lorastyle import Redaction
 
 _redactions = [Redaction()]
+_INSIDE = re.compile(r"(?<![\w./-])(?:cache|jobs|users)/(?:[^\s/:]+/)+")  # folders of the studio
 
 
 def hide(*folders: Path) -> None:
@@ -17,6 +19,11 @@ def hide(*folders: Path) -> None:
 def hidden(text: str) -> str:
     """`text` as it may be told."""
     return _redactions[-1](text)
+
+
+def by_name(text: str) -> str:
+    """`text` as a page tells it: a file in the studio's folder is called by its name alone."""
+    return _INSIDE.sub("", hidden(text))
 
 
 class Hiding:

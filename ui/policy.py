@@ -5,21 +5,20 @@ scripts run only where they bear the nonce of the answer, which is put into them
 or a log would not run even where somebody forgot to escape it.
 """
 
-import base64
-import hashlib
 import re
 import secrets
-from functools import cache
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
+
+from ui.widgets.parts import part
 
 _SCRIPT = re.compile(rb"<script(?=[\s>])")
 
 
 def policy(nonce: str = "") -> str:
     """The policy of an answer; without a nonce it may run no inline script at all."""
-    scripts = f"'self' 'unsafe-eval' 'nonce-{nonce}' {own_scripts()}" if nonce else "'none'"
+    scripts = f"'self' 'unsafe-eval' 'nonce-{nonce}'" if nonce else "'none'"
     rules = {
         "default-src": "'self'" if nonce else "'none'",
         "script-src": scripts,
@@ -36,22 +35,13 @@ def policy(nonce: str = "") -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-@cache
-def own_scripts() -> str:
-    """The hashes of our own inline scripts, which Gradio's front end puts into the page's head by itself."""
-    from ui.theme import look
-
-    found = re.findall(r"<script>(.*?)</script>", look()["head"], re.DOTALL)
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in found)
-    return " ".join(f"'sha256-{hash}'" for hash in hashes)
-
-
-def nonced(send: Send, is_page: bool) -> tuple[Send, str | None]:
-    """`send` for the answer to a page: its scripts get a nonce, which is also returned. Others stay as they are.
+def nonced(send: Send, theme: str | None) -> tuple[Send, str | None]:
+    """`send` for the answer to a page: its scripts get a nonce, which is also returned, and one of ours comes first,
+    which knows the studio's `theme`. Without a theme it is no page, and stays as it is.
 
     The page is Gradio's template; what people wrote is not in it, or as JSON in which no "<" is left.
     """
-    if not is_page:
+    if theme is None:
         return send, None
     nonce = secrets.token_urlsafe(16)
     begun: list[Message] = []
@@ -70,7 +60,10 @@ def nonced(send: Send, is_page: bool) -> tuple[Send, str | None]:
             return
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            page = _SCRIPT.sub(f'<script nonce="{nonce}"'.encode(), b"".join(parts))
+            # Gradio's own way of adding scripts to the head runs them after it has read the theme.
+            first = f"<head><script>{part('head.js').replace('@theme', theme)}</script>".encode()
+            whole = b"".join(parts).replace(b"<head>", first, 1)
+            page = _SCRIPT.sub(f'<script nonce="{nonce}"'.encode(), whole)
             headers = MutableHeaders(scope=begun[0])
             headers["Content-Length"] = str(len(page))
             headers["Content-Security-Policy"] = policy(nonce)

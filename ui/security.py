@@ -93,7 +93,9 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        send, nonce = nonced(_with_headers(send), scope["path"] in self.pages)
+        send, nonce = nonced(
+            _with_headers(send), self.workspace.settings.theme if scope["path"] in self.pages else None
+        )
         try:
             self._require_known_caller(scope, Headers(scope=scope))
             if self.door and await self.door.answered(scope, receive, send):

@@ -62,7 +62,7 @@ def create_app(workspace: Workspace, door: Door | None = None, *, names: Collect
     bodies = Bodies(store, workspace.settings.limits.upload_bytes)
     bodies.sweep()
     with states.one_app():
-        pages = app.build(workspace).queue(default_concurrency_limit=AT_ONCE)
+        pages = app.build(workspace, with_login=door is not None).queue(default_concurrency_limit=AT_ONCE)
     inside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     inside.include_router(files.router)
     inside.include_router(receiving.receiver(store))

@@ -116,6 +116,5 @@ def look() -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": [_HERE / "style.css", *(_HERE / "widgets" / f"{name}.css" for name in _STYLED)],
-        "head": f"<script>{(_HERE / 'widgets' / 'head.js').read_text(encoding='utf-8')}</script>",
         "footer_links": [],
     }

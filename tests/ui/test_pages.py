@@ -88,6 +88,11 @@ def test_a_job_goes_through_its_states(pages: Pages) -> None:
     assert pages.press("queue_clone", job.id)["id"] != job.id
 
 
+def test_captions_that_are_written_meanwhile_can_be_stopped(pages: Pages) -> None:
+    done = seeding.drawing(pages.workspace.jobs, "over", 10)
+    assert pages.press("review_stop", {"job": done.id}) == {"state": "done"}
+
+
 def test_what_cannot_be_done_to_a_job_is_told(pages: Pages) -> None:
     assert "no training" in pages.refusal("queue_sample", pages.paused("a fox").id)
     assert "no such job" in pages.refusal("queue_cancel", "nothing")

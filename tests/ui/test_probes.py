@@ -17,6 +17,7 @@ from tests.ui import seeding
 from tests.ui.conftest import Running, running
 
 PASSWORD = "correct horse"
+MODELS = "anns-models"
 SECRET = "this is written in the studio's folder"
 EVENTS = ("queue/join", "call/anything", "run/anything", "api/anything", "component_server")
 MARK = "window.lorastyleRan = true"
@@ -53,7 +54,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     for name in ("ann", "ben"):
         Users.add(folder / "users.json", name, PASSWORD)
     root = folder / "root"
-    Workspace(root).save_settings({"limits.upload_bytes": 2 * 2**20})
+    (folder / MODELS).mkdir()
+    changes = {"limits.upload_bytes": 2 * 2**20, "model_folders": [str(folder / MODELS)]}
+    Workspace(root).save_settings(changes)
     (root / "secret.txt").write_text(SECRET)
     with running(root, "--auth-file", str(folder / "users.json"), "--admin", "ann") as studio:
         yield studio
@@ -304,6 +307,17 @@ def test_things_of_others_cannot_be_asked_for(held: Held, ben: httpx.Client) -> 
             assert "there is no such" in told.casefold(), name
             assert "hers" not in told
     assert held.draft.rows()[0].caption != "bens"
+
+
+def test_only_bases_that_the_studio_allows_are_looked_at(shared: Running, ben: httpx.Client) -> None:
+    for base in ("/etc", "..", str(shared.workspace.root)):
+        assert "that may be used here" in called(ben, "look_at_base", [base])
+    assert shared.workspace.jobs.list(task="describe") == []
+
+
+def test_nobody_is_told_where_models_lie_by_the_pages_themselves(ben: httpx.Client) -> None:
+    for path in ("/config", "/settings"):
+        assert MODELS not in ben.get(path).text
 
 
 def called(client: httpx.Client, name: str, data: list[Any]) -> str:

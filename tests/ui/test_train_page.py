@@ -1,6 +1,7 @@
 """The page that teaches, in Chromium: images in, reviewed, chosen, queued; and what goes over the wire meanwhile."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_choices_survive_a_reload_and_become_the_job_s_recipe(studio: Running, p
     page.locator("#start").click()
     expect(page.locator(".watch h2")).to_have_text("Ink")
     job = studio.workspace.jobs.list("me", task="train")[0]
-    assert f"job={job.id}" in page.url
+    expect(page).to_have_url(re.compile(f"job={job.id}"))
     assert job.settings["recipe"]["steps"] == 1000
     assert job.settings["recipe"]["trigger"] == "inkpen"
     page.reload()

@@ -12,7 +12,8 @@ from tests.ui import seeding
 from ui.pages.train.watch import ACTIONS, looks
 
 SKIPPED = gr.skip()
-CARD, AFTER, LOSSES, PREVIEWS, LOG = 0, len(ACTIONS) + 1, len(ACTIONS) + 3, len(ACTIONS) + 5, len(ACTIONS) + 7
+CARD, AFTER, LOSSES, PREVIEWS, PROMPTS = 0, len(ACTIONS) + 1, len(ACTIONS) + 3, len(ACTIONS) + 5, len(ACTIONS) + 7
+LOG = PROMPTS + 1
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_at_first_everything_is_told(workspace: Workspace, job: Job) -> None:
 def test_afterwards_only_what_is_new(workspace: Workspace, job: Job) -> None:
     seen = looks(workspace, "me", job.id, {})[-1]
     again = looks(workspace, "me", job.id, seen)
-    assert [again[place] for place in (AFTER, LOSSES, PREVIEWS, LOG)] == [SKIPPED] * 4
+    assert [again[place] for place in (AFTER, LOSSES, PREVIEWS, PROMPTS, LOG)] == [SKIPPED] * 5
     measure(job, range(21, 31))
     with (job.folder / "log.txt").open("a") as log:
         log.write("second line\n")

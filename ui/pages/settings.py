@@ -16,10 +16,10 @@ from ui.widgets.words import size
 
 STYLE = part("limits.css")
 GIB = 2**30
-# What was saved holds at once in this browser, whatever its switch at the top of the page said before.
+# What was saved holds at once in this browser, and in others when they open a page; see `head.js`.
 SHOW_THEME = """(theme) => {
-  if (theme === "system") localStorage.removeItem("lorastyle-theme");
-  else localStorage.setItem("lorastyle-theme", theme);
+  document.documentElement.dataset.theme = theme;
+  localStorage.removeItem("lorastyle-theme");
   const dark = theme === "dark" || (theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
   document.body.classList.toggle("dark", dark);
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
@@ -44,7 +44,7 @@ def page(workspace: Workspace) -> None:
         bases = bases_of(workspace)
         return [
             gr.Dropdown(bases, value=now.default_base, interactive=may),
-            gr.Textbox("\n".join(now.model_folders), interactive=may),
+            gr.Textbox("\n".join(now.model_folders) if may else "", visible=may),
             gr.Radio(value=now.theme, interactive=may),
             gr.Radio(value=now.language, interactive=may),
             *(gr.Number(_shown(name, now), interactive=may) for name in type(now.limits).model_fields),
@@ -66,12 +66,13 @@ def page(workspace: Workspace) -> None:
 
     def saved(request: gr.Request) -> list[Any]:
         now = workspace.settings
-        return ["<p>Saved.</p>", _usage(area(request).usage(), now.limits.disk_bytes), _published(now)]
+        gr.Info("Saved.")
+        return [_usage(area(request).usage(), now.limits.disk_bytes), _published(now)]
 
     opened(show, [*general, *limits.values(), save, note, used, published])
     record = gr.JSON(visible=False, label="Settings")
     done = save.click(told(change), general, [record], inputs_kwargs=limits, api_name="settings_save")
-    done.success(told(saved), None, [note, used, published], **QUIET)
+    done.success(told(saved), None, [used, published], **QUIET)
     done.success(None, [general[2]], None, js=SHOW_THEME, api_visibility="private")
 
 
@@ -80,7 +81,7 @@ def _general(settings: StudioSettings) -> list[Any]:
     return [
         gr.Dropdown([settings.default_base], value=settings.default_base, label="Base for new trainings",
                     info=help["default_base"], allow_custom_value=True),
-        gr.Textbox("\n".join(settings.model_folders), label="Folders with models", lines=3,
+        gr.Textbox(visible=False, label="Folders with models", lines=3,
                    info=f"{help['model_folders']} One on each line.", placeholder="/path/to/models"),
         gr.Radio([("As the system is", "system"), ("Light", "light"), ("Dark", "dark")], value=settings.theme,
                  label="Colours"),
@@ -91,9 +92,7 @@ def _general(settings: StudioSettings) -> list[Any]:
 def _limits(settings: StudioSettings) -> dict[str, Any]:
     """A field for each limit; bytes are given in GB."""
     return {
-        name: gr.Number(
-            _shown(name, settings), label=f"{str(field.description).rstrip('.')}, in {_unit(field)}", minimum=0
-        )
+        name: gr.Number(_shown(name, settings), label=f"{_what(field)} ({_unit(field)})", minimum=0)
         for name, field in type(settings.limits).model_fields.items()
     }
 

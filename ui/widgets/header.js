@@ -2,7 +2,7 @@ const bar = element.querySelector(".bar");
 bar.querySelector(".mode").addEventListener("click", () => {
   const dark = document.body.classList.toggle("dark");
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
-  localStorage.setItem("lorastyle-theme", dark ? "dark" : "light");
+  localStorage.setItem("lorastyle-theme", `${document.documentElement.dataset.theme}:${dark ? "dark" : "light"}`);
 });
 bar.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -11,7 +11,7 @@ bar.querySelector(".skip").addEventListener("click", (event) => {
 });
 // The theme in the address did its work when Gradio started; links that people share should not carry it.
 const address = new URL(location.href);
-if (address.searchParams.has("__theme") && localStorage.getItem("lorastyle-theme")) {
+if (address.searchParams.has("__theme")) {
   address.searchParams.delete("__theme");
   history.replaceState(history.state, "", address);
 }

@@ -3,11 +3,13 @@
 from html import escape
 
 from lorastyle import BadInput, Job, Jobs
+from ui.hiding import by_name
 from ui.widgets.words import ago, counted, duration
 
 KINDS = {
     "train": "Training",
     "probe": "Estimate",
+    "describe": "Look at a base",
     "caption": "Captions",
     "generate": "Drawing",
     "grid": "Grid",
@@ -47,6 +49,11 @@ def name(job: Job) -> str:
     return job.title or KINDS.get(job.task, job.task)
 
 
+def error(job: Job) -> str:
+    """Why it failed, and what to do."""
+    return by_name(job.error)
+
+
 def state(job: Job) -> str:
     """The state as a dot and a word."""
     return f'<span class="job-state {escape(job.state)}">{escape(STATES.get(job.state, job.state))}</span>'
@@ -80,7 +87,7 @@ def strip(job: Job | None) -> str:
     if job is None:
         return ""
     if job.state == "failed":
-        return f'<p class="job-error" role="alert">{escape(job.error)}</p>'
+        return f'<p class="job-error" role="alert">{escape(error(job))}</p>'
     if job.state == "done":
         return ""
     note = f'<p class="job-note">{escape(progress(job))}</p>'

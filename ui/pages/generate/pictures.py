@@ -44,7 +44,7 @@ def _picture(job: Job, prompt: str) -> str:
 
 def _waiting(job: Job) -> str:
     if job.state == "failed":
-        return f'<p class="job-error" role="alert">{escape(job.error)}</p>'
+        return f'<p class="job-error" role="alert">{escape(words.error(job))}</p>'
     note = f'<p class="job-note">{escape(words.progress(job))}</p>'
     return f'<div class="wait" role="status">{words.state(job)}{words.bar(job)}{note}</div>'
 

@@ -68,7 +68,7 @@ def facts(job: Job) -> str:
         "Took": duration(job.ended - job.started) if job.started and job.ended else "",
     }
     told = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in lines.items() if text)
-    error = f'<p class="job-error" role="alert">{escape(job.error)}</p>' if job.error else ""
+    error = f'<p class="job-error" role="alert">{escape(words.error(job))}</p>' if job.error else ""
     return (
         f'<section class="facts"><h2>{escape(words.name(job))}</h2><div>{words.state(job)}</div>'
         f"{words.bar(job) if not words.is_over(job) else ''}{error}<dl>{told}</dl>{_link(job)}</section>"

@@ -127,14 +127,14 @@ def _files(
 def looks(chosen: Chosen) -> tuple[str, gr.Button, dict[str, Any]]:
     """What is said about the trigger word, whether the base must be looked at, and the form."""
     cards = chosen.mine.library().cards()
-    remarks = as_html(check_trigger(chosen.base, chosen.trigger, cards, chosen.captions))
+    remarks = as_html(check_trigger(chosen.source, chosen.trigger, cards, chosen.captions))
     return remarks, peek.shown_for(chosen), chosen.table()
 
 
 def start(chosen: Chosen, title: str) -> Job:
     """Queue the training; raises BadInput where something cannot be used, or cannot fit as was measured."""
     settings = chosen.settings()
-    estimate.refuse_what_cannot_fit(chosen.workspace, chosen.mine.user, chosen.base, settings)
+    estimate.refuse_what_cannot_fit(chosen.workspace, chosen.mine.user, chosen.source, settings)
     draft = chosen.draft
     job = chosen.mine.train(draft, chosen.base, settings, title.strip() or chosen.trigger or draft.title)
     chosen.workspace.jobs.ensure_worker()

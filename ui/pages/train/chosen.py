@@ -29,8 +29,16 @@ class Chosen:
         return cls(workspace, mine, data, str(base or "").strip(), purpose, " ".join(trigger.split()), own)
 
     @property
+    def source(self) -> str:
+        """What the base is loaded by, "" where it may not be used here."""
+        try:
+            return self.mine.base(self.base)
+        except BadInput:
+            return ""
+
+    @property
     def facts(self) -> BaseFacts | None:
-        return bases.facts(self.workspace, self.base)
+        return bases.facts(self.workspace, self.source)
 
     @property
     def draft(self) -> Draft:

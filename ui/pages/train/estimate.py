@@ -10,6 +10,7 @@ from lorastyle import BadInput, Job, Workspace
 from ui.answers import told
 from ui.pages.train.chosen import Chosen
 from ui.session import area
+from ui.widgets import jobs as words
 from ui.widgets.events import QUIET
 from ui.widgets.words import duration, size
 
@@ -38,12 +39,12 @@ def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, show
     clock.tick(told(look), [probe], [shown, clock], **QUIET)
 
 
-def refuse_what_cannot_fit(workspace: Workspace, user: str, base: str, recipe: Mapping[str, Any]) -> None:
+def refuse_what_cannot_fit(workspace: Workspace, user: str, source: str, recipe: Mapping[str, Any]) -> None:
     """Raise BadInput, with the advice, where the latest probe of this very training found that it cannot fit."""
     for job in workspace.jobs.list(user, task="probe", states=("done",)):
-        if job.settings["base"] == base and job.settings["recipe"] == recipe:
+        if job.settings["base"] == source and job.settings["recipe"] == recipe:
             if not job.result["fits"]:
-                raise BadInput("memory", "as measured, this training does not fit", job.result["advice"])
+                raise BadInput("Memory", "as measured, this training does not fit", job.result["advice"])
             return
 
 
@@ -51,7 +52,7 @@ def _said(job: Job) -> str:
     if job.state == "done":
         return _found(job.result)
     if job.state == "failed":
-        return f'<p class="note bad" role="status">{escape(job.error)}</p>'
+        return f'<p class="note bad" role="status">{escape(words.error(job))}</p>'
     if job.state.ended:
         return '<p class="note" role="status">The estimate was cancelled.</p>'
     waits = "Waiting for its turn" if job.state == "queued" else job.message or "Measuring"

@@ -10,6 +10,7 @@ from ui.answers import told
 from ui.pages.train import bases
 from ui.pages.train.chosen import Chosen
 from ui.session import area
+from ui.widgets import jobs as words
 from ui.widgets.events import QUIET
 
 SECONDS = 1.0  # between looks at the job
@@ -33,7 +34,7 @@ def events(
 
     def begin(base: str, request: gr.Request) -> tuple[str, str, gr.Timer]:
         """Look at a base that is not known yet; one of the hub is downloaded for it."""
-        started = bases.look_at(workspace, area(request).user, base)
+        started = bases.look_at(workspace, area(request), base)
         return started.id, _said(started), gr.Timer(active=True)
 
     def follow(
@@ -51,7 +52,7 @@ def events(
 
 def _said(job: Job) -> str:
     if job.state == "failed":
-        return f'<p class="note bad" role="status">{escape(job.error)}</p>'
+        return f'<p class="note bad" role="status">{escape(words.error(job))}</p>'
     if job.state.ended:
         return ""
     return f'<p class="note" role="status">{escape(job.message or "Waiting for its turn")} …</p>'

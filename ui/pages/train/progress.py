@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lorastyle import Job
-from ui.widgets.jobs import STATES, name
+from ui.widgets.jobs import STATES, error, name
 from ui.widgets.words import duration, size
 
 Rows = Sequence[Mapping[str, Any]]
@@ -20,7 +20,7 @@ def card(job: Job, last: Mapping[str, Any]) -> dict[str, Any]:
         "word": STATES[job.state],
         "share": job.progress,
         "doing": _doing(job),
-        "error": job.error if job.state == "failed" else "",
+        "error": error(job) if job.state == "failed" else "",
         "facts": _facts(job, last),
     }
 
@@ -33,7 +33,7 @@ def _doing(job: Job) -> str:
     if job.state == "done":
         took = duration(job.ended - job.started) if job.ended and job.started else ""
         return f"Done{f' in {took}' if took else ''}."
-    return job.message
+    return job.message or ("Getting ready." if job.state == "running" else "")
 
 
 def _facts(job: Job, last: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from lorastyle import Draft, Job, Row, Workspace
 from ui import files
 from ui.answers import answered
 from ui.session import area
+from ui.widgets import jobs as words
 from ui.widgets.drawn import drawn
 
 Answer = dict[str, Any]
@@ -87,8 +88,9 @@ def _calls(workspace: Workspace) -> list[Callable[..., Answer]]:
         return {"rows": new, "running": not job.state.ended, "failed": job.state == "failed", "said": _said(job)}
 
     def stop(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        """Cancel the captioning "job"; captions that are written stay."""
-        return {"state": workspace.jobs.cancel(str(ask["job"]), area(request).user).state}
+        """Cancel the captioning "job" unless it is over by now; captions that are written stay."""
+        job = workspace.jobs.get(str(ask["job"]), area(request).user)
+        return {"state": (job if job.state.ended else workspace.jobs.cancel(job.id, job.owner)).state}
 
     return [rows, set_caption, set_focus, remove, replace, around, undo, describe, captioning, stop]
 
@@ -142,7 +144,7 @@ def _told(draft: Draft, row: Row) -> Answer:
 
 def _said(job: Job) -> str:
     if job.state == "failed":
-        return job.error
+        return words.error(job)
     if job.state.ended:
         return "Captions are written." if job.state == "done" else "Stopped; the captions written so far stay."
     return f"Writing captions: {job.step} of {job.steps}" if job.steps else "Writing captions: waiting for its turn"

@@ -9,7 +9,8 @@ _LONG = 6  # pieces; each takes a place of the prompt, and has to be learnt
 
 
 def check_trigger(base: str, trigger: str, cards: Iterable[Card], captions: Iterable[str]) -> list[tuple[bool, str]]:
-    """Remarks on the word, each with whether it is good news; `cards` are the adapters that the person has."""
+    """Remarks on the word, each with whether it is good news; `cards` are the adapters that the person has, and `base`
+    is what it is loaded by, "" for one that may not be used."""
     words = " ".join(trigger.split())
     if not words:
         return [(True, "Without a trigger word the adapter acts on every prompt. That suits a style.")]
@@ -34,7 +35,7 @@ def as_html(remarks: Iterable[tuple[bool, str]]) -> str:
 
 
 def _read(base: str, words: str) -> tuple[bool, str]:
-    pieces = word_pieces(base, words)
+    pieces = word_pieces(base, words) if base else None
     if pieces is None:
         return (
             True,

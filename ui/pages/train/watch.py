@@ -47,7 +47,7 @@ def watch(workspace: Workspace, job: gr.Textbox) -> Watch:
         loss = gr.LinePlot(
             progress.losses([]), x="step", y="loss", color="which", title="Loss", height=260, min_width=320,
             color_map={"each step": "#b9b9b4", "smoothed": "#28937a"},
-            x_title="step", y_title="loss", color_title="curve", scale=2,
+            x_title="step", y_title="loss", color_title="", scale=2,
         )  # fmt: skip
         rate = gr.LinePlot(
             progress.rates([]), x="step", y="learning rate", title="Learning rate", height=260, min_width=240, scale=1
@@ -58,7 +58,7 @@ def watch(workspace: Workspace, job: gr.Textbox) -> Watch:
         set_prompts = gr.Button("Use these from the next preview on", size="sm")
     with gr.Accordion("Log", open=False):
         log = gr.Textbox(label="Log", show_label=False, lines=12, max_lines=18, interactive=False, autoscroll=True)
-    shown = [card, *buttons, after, charts, loss, rate, previews, change, log]
+    shown = [card, *buttons, after, charts, loss, rate, previews, change, prompts, log]
     step = Watch(shown, gr.Timer(SECONDS, active=False), gr.State({}))
     _events(workspace, job, step, buttons, prompts, set_prompts)
     return step
@@ -100,7 +100,7 @@ def looks(workspace: Workspace, user: str, id: str, seen: dict[str, Any]) -> lis
     """New values for `Watch.shown`, the clock and `seen`; what is as it was when `seen` was made stays alone."""
     if not id:
         hidden = [gr.Button(visible=False) for _ in ACTIONS]
-        return [{}, *hidden, "", gr.Row(visible=False), gr.skip(), gr.skip(), {}, gr.Accordion(visible=False), "",
+        return [{}, *hidden, "", gr.Row(visible=False), gr.skip(), gr.skip(), {}, gr.Accordion(visible=False), "", "",
                 gr.Timer(active=False), {}]  # fmt: skip
     seen = seen if seen.get("job") == id else {}
     job = workspace.jobs.get(id, user)
@@ -123,6 +123,7 @@ def looks(workspace: Workspace, user: str, id: str, seen: dict[str, Any]) -> lis
         fresh("step", lambda: progress.rates(rows)),
         fresh("previews", lambda: _rows(job, list(previews))),
         fresh("state", lambda: gr.Accordion(visible=job.state not in ENDED)),
+        fresh("job", lambda: "\n".join(job.settings["recipe"].get("preview_prompts", ()))),
         fresh("log", lambda: log),
         gr.Timer(active=job.state not in ENDED),
         now,
