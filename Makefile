@@ -12,6 +12,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Not compiled ahead: Python compiles what it uses at first use, and all of torch would take longer than the rest.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+# What is not compiled ahead must be kept once it is, or every start compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
