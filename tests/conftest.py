@@ -1,9 +1,12 @@
-"""What every test has: a cache folder of its own, no network, and a fixed number of threads."""
+"""What every test has: a cache folder of its own, no network, and a fixed number of threads; and the command line."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
+
+Run = Callable[..., tuple[int, str, str]]
 
 # Read when huggingface_hub and torch are first imported, so they must stand before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,3 +20,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORASTYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; gives exit code, stdout and stderr."""
+
+    from lorastyle import cli
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lorastyle", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call

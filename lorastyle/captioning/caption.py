@@ -32,7 +32,7 @@ def caption_images(
 
     Args:
         images: a dataset, files by names of one's own, or files, whose paths are their names then.
-        captioner: "file names", or a transformers model that puts pictures into words (BLIP, GIT, ViT-GPT2, Florence-2
+        captioner: "file names", or a transformers model that puts pictures into words (BLIP, GIT, ViT-GPT2
             and their like) as a folder or a hub id.
         called: for "file names", what a person calls the pictures, by name, where that is other than the name.
         prompt: told to the model with each picture; needed only by models that do nothing without.

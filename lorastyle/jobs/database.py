@@ -35,7 +35,12 @@ CREATE TABLE processes (role TEXT PRIMARY KEY, pid INTEGER NOT NULL, born REAL N
 
 
 class Database:
-    """One connection, shared by the threads of a process; each use of it takes well under a millisecond."""
+    """One connection, shared by the threads of a process; each use of it takes well under a millisecond.
+
+    A file without a version is given this `schema` and its `version`.
+    """
+
+    schema, version = SCHEMA, VERSION
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
@@ -49,10 +54,10 @@ class Database:
 
     def _set_up(self) -> None:
         with self.change() as change:
-            if change.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-                for statement in SCHEMA.split(";"):
+            if change.execute("PRAGMA user_version").fetchone()[0] < self.version:
+                for statement in self.schema.split(";"):
                     change.execute(statement)
-                change.execute(f"PRAGMA user_version = {VERSION}")
+                change.execute(f"PRAGMA user_version = {self.version}")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:

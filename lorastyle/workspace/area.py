@@ -16,7 +16,7 @@ from lorastyle.workspace.drafts.draft import Draft
 from lorastyle.workspace.drafts.intake import sweep
 from lorastyle.workspace.library.library import Library
 from lorastyle.workspace.names import file_stem, new_id, title as as_title
-from lorastyle.workspace.settings import StudioSettings
+from lorastyle.workspace.settings import MAKE_ROOM, StudioSettings
 
 
 class Area:
@@ -187,8 +187,7 @@ class Area:
     ) -> Job:
         """Put a job into the queue; `fill` puts `needs` bytes into its folder."""
         if self.room() <= needs:
-            raise BadInput("disk", "what you may store here is used up",
-                           "delete datasets, trainings or adapters that you do not need")  # fmt: skip
+            raise BadInput("disk", "what you may store here is used up", MAKE_ROOM)
 
         def filled(folder: Path) -> None:
             if fill:

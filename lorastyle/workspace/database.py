@@ -32,9 +32,4 @@ CREATE TABLE taken_over (job TEXT PRIMARY KEY);
 class AreaDatabase(Database):
     """One connection, shared by the threads of a process."""
 
-    def _set_up(self) -> None:
-        with self.change() as change:
-            if change.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-                for statement in SCHEMA.split(";"):
-                    change.execute(statement)
-                change.execute(f"PRAGMA user_version = {VERSION}")
+    schema, version = SCHEMA, VERSION

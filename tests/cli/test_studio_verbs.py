@@ -1,7 +1,6 @@
 """`lorastyle estimate`, `caption`, `grid` and `train --from`, on a tiny base in a diffusers folder."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorastyle import cli, read_parameters
+from lorastyle import read_parameters
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--set", "batch=1", "--set", "preview_steps=1", "--set", "resolution=64", "--set", "targets=attention")
@@ -34,20 +33,6 @@ def pictures(tmp_path: Path) -> Path:
         Image.fromarray(pixels).save(folder / name)
     (folder / "blue_boat.txt").write_text("a boat at sea")
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; gives exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lorastyle", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def test_estimate_train_go_on_and_compare(run: Run, base: str, pictures: Path, tmp_path: Path) -> None:

@@ -1,32 +1,15 @@
 """`lorastyle export`, `import`, `inspect`, `mix` and `bases` as a person or a script meets them."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 
-from lorastyle import cli
 from lorastyle.adapters.file import Adapter, load, save
 
 FileOf = Callable[[str, str], tuple[Path, Adapter]]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; gives exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lorastyle", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def test_export_and_import_there_and_back(run: Run, file_of: FileOf, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from lorastyle.workspace.drafts.rows import Added
 from lorastyle.workspace.drafts.sources import NamedFiles, folder_files, is_zip, loose_files, unpacked
 from lorastyle.workspace.drafts.store import NewImage, Store
 from lorastyle.workspace.names import new_id, one_line
-from lorastyle.workspace.settings import Limits
+from lorastyle.workspace.settings import MAKE_ROOM, Limits
 
 Report = Callable[[int, int], None]
 MOST_WAITING_BYTES = 2**22  # of captions of images that have not come yet, per file
@@ -256,8 +256,7 @@ def _require_small(path: Path, limits: Limits) -> None:
 
 def _too_large(name: str, limits: Limits, room: int) -> BadFile:
     if room < limits.upload_bytes:
-        return BadFile(name, "there is no room for it: what you may store here is used up",
-                       "delete datasets, trainings or adapters that you do not need")  # fmt: skip
+        return BadFile(name, "there is no room for it: what you may store here is used up", MAKE_ROOM)
     return BadFile(name, f"is larger than the {limits.upload_bytes / 2**20:.4g} MiB allowed here", "make it smaller")
 
 

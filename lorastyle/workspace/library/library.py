@@ -17,6 +17,7 @@ from lorastyle.workspace.database import AreaDatabase
 from lorastyle.workspace.library import shelf
 from lorastyle.workspace.library.card import Card
 from lorastyle.workspace.library.headers import Facts, copy_with_strings, read_facts, strings_of
+from lorastyle.workspace.settings import MAKE_ROOM
 
 Sort = Literal["newest", "oldest", "title", "size"]
 MAKERS = {"train": "adapter", "import": "file", "mix": "file"}  # tasks that make an adapter, and what they call it
@@ -191,8 +192,7 @@ class Library:
     def _new(self, path: Path, title: str, strings: Mapping[str, str] | None = None) -> Card:
         read_facts(path)
         if path.stat().st_size > self._room():
-            raise BadInput(title, "there is no room for it: what you may store here is used up",
-                           "delete datasets, trainings or adapters that you do not need")  # fmt: skip
+            raise BadInput(title, "there is no room for it: what you may store here is used up", MAKE_ROOM)
         shelved = self._shelved(path, title, [], strings)
         self._list(shelved)
         return self.card(shelved.id)
