@@ -17,7 +17,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_base(source: str | Path = "pocket", device: torch.device | str | None = None) -> Base:
-    """The base at `source`: "pocket", a diffusers folder, a single .safetensors checkpoint, or a hub id.
+    """The base at `source`: "pocket", "pocket-flux", a diffusers folder, a .safetensors checkpoint, or a hub id.
 
     Its parts are loaded when they are first used, in fp32. Only a hub id, and a single checkpoint without a folder of
     configurations beside it, ask the network.
@@ -62,11 +62,7 @@ def _seen(layout: Layout) -> str:
 
 def _located(source: str | Path) -> Path:
     if source in EMBEDDED:
-        place = EMBEDDED[str(source)]
-        if not place.is_dir():
-            do = f"make them as tools/{place.name}/README.md says, or use another base"
-            raise BadInput(str(source), "its weights have not been made for this copy of lorastyle", do)
-        return place
+        return EMBEDDED[str(source)]
     path = Path(source)
     if path.exists():
         return path

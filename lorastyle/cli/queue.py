@@ -12,7 +12,7 @@ from lorastyle.cli.screen import BaseName, Json, Root, say, show
 from lorastyle.cli.training import Purpose, Rank, RecipeFile, Set, Start, Steps, Trigger, recipe_from
 
 if TYPE_CHECKING:
-    from lorastyle import Job, Jobs
+    from lorastyle import Job, Jobs, Workspace
 
 queue = typer.Typer(help="See and change the jobs of a studio.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as the list shows it.")]
@@ -92,6 +92,13 @@ def clone(id: Id, root: Root, as_json: Json = False) -> None:
 
 
 @queue.command()
+def remove(id: Id, root: Root, as_json: Json = False) -> None:
+    """Delete a job that is over, with its files; an adapter that it made stays in the library."""
+    workspace = _workspace(root)
+    _tell(workspace.area(workspace.jobs.get(id).owner).remove_job(id), as_json)
+
+
+@queue.command()
 def move(
     id: Id,
     root: Root,
@@ -155,10 +162,14 @@ def worker(root: Root) -> None:
         say("Another worker is at it already.")
 
 
-def _jobs(root: Path) -> "Jobs":
+def _workspace(root: Path) -> "Workspace":
     import lorastyle
 
-    return lorastyle.Workspace(root).jobs  # with the studio's own limits
+    return lorastyle.Workspace(root)
+
+
+def _jobs(root: Path) -> "Jobs":
+    return _workspace(root).jobs  # with the studio's own limits
 
 
 def _task_in(file: Path) -> tuple[str, dict[str, Any]]:

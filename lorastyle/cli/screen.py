@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
 BaseName = Annotated[
-    str, typer.Option("--base", help="pocket, a diffusers folder, a .safetensors checkpoint or a hub id.")
+    str, typer.Option("--base", help="pocket, pocket-flux, a diffusers folder, a .safetensors checkpoint or a hub id.")
 ]
 Root = Annotated[
     Path,

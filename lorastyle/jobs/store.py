@@ -20,7 +20,7 @@ from lorastyle.jobs import run_files
 from lorastyle.jobs.actions import CANCEL, PAUSE, RESUME, RETRY, Action, act
 from lorastyle.jobs.database import Database, note
 from lorastyle.jobs.job import AT_WORK, ENDED, Job, State, job_of
-from lorastyle.jobs.leases import Leases
+from lorastyle.jobs.leases import Leases, holder
 from lorastyle.jobs.processes import start_worker
 from lorastyle.jobs.tasks import Limits, checked, lane_of, require_files
 
@@ -148,6 +148,20 @@ class Jobs:
                 _link(job.folder / path, folder / path)
 
         return self.add(job.task, settings, owner=job.owner, title=job.title, fill=fill)
+
+    def remove(self, id: str, owner: str | None = None) -> Job:
+        """Take a job that is over, and that no process holds any more, out of the list, with its folder."""
+        job = self.get(id, owner)
+        with self._database.change() as change:
+            row = change.execute("SELECT * FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            if row is None or not State(row["state"]).ended:
+                raise BadInput(f"job {job.title}", "it is not over yet", "cancel it first")
+            if row["lease"] and holder(row).alive():
+                raise BadInput(f"job {job.title}", "its process is just ending", "try again in a moment")
+            change.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
+            change.execute("DELETE FROM events WHERE job = ?", (job.id,))
+        files.remove_folder(job.folder)  # a worker removes what is left of it should this process die here
+        return job
 
     def move(self, id: str, before: str | None, owner: str | None = None) -> Job:
         """Move a job in the queue: before another one, or to the end.

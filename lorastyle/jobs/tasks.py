@@ -21,6 +21,7 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Steps = Annotated[int, Field(ge=1, le=1000)]  # of denoising
 Guidance = Annotated[float, Field(ge=0, le=100)]
 Rank = Annotated[int, Field(ge=1, le=512)]
+FILE_NAMES = "file names"  # the captioner that needs no model
 BESIDE_IMAGES = (".txt", ".caption", ".json", ".jsonl", ".toml", ".csv")
 
 
@@ -109,7 +110,7 @@ class Caption(Task):
 
     images: Annotated[dict[Text, Text], Field(min_length=1)]
     called: dict[str, str] = {}
-    captioner: Text = "file names"
+    captioner: Text = FILE_NAMES
     prompt: str = ""
     dataset: str = ""
 

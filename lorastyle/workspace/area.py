@@ -10,6 +10,7 @@ from lorastyle import files
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.jobs.job import Job
 from lorastyle.jobs.store import Jobs
+from lorastyle.jobs.tasks import FILE_NAMES
 from lorastyle.workspace.bases import checked_base
 from lorastyle.workspace.database import AreaDatabase
 from lorastyle.workspace.drafts.draft import Draft
@@ -66,6 +67,13 @@ class Area:
         """How many bytes may be added."""
         return self._settings().limits.disk_bytes - self.usage()
 
+    # jobs
+
+    def remove_job(self, id: str) -> Job:
+        """Delete a job that is over, with its files; an adapter that it made comes into the library first."""
+        self.library().of_job(id)
+        return self.jobs.remove(id, self.user)
+
     # jobs on a dataset
 
     def train(self, draft: Draft, base: str, recipe: Mapping[str, Any], title: str = "", start: str = "") -> Job:
@@ -76,8 +84,10 @@ class Area:
         """Measure a few steps, to say what the training will take."""
         return self._on_data("probe", draft, base, recipe, draft.title, start)
 
-    def caption(self, draft: Draft, captioner: str = "file names", prompt: str = "") -> Job:
+    def caption(self, draft: Draft, captioner: str = FILE_NAMES, prompt: str = "") -> Job:
         """Describe the images that have no caption; the dataset takes what comes while it is made."""
+        if captioner != FILE_NAMES:
+            captioner = self.base(captioner)  # other folders of the disk are not for captioners either
         images = draft.uncaptioned()
         if not images:
             raise BadInput("dataset", "all its images have captions", "clear the captions that should be written anew")

@@ -14,7 +14,7 @@ from lorastyle.errors import BadFile, BadInput
 GIB = 2**30
 
 # What to do where a person's disk quota is used up.
-MAKE_ROOM = "delete datasets or adapters that you do not need, and empty the bin"
+MAKE_ROOM = "delete datasets, finished jobs or adapters that you do not need, and empty the bin"
 
 
 def _limit(default: int, unit: str, help: str, most: int | None = None) -> Any:

@@ -39,6 +39,9 @@ def test_a_training_goes_through_the_queue_by_commands(jobs: Jobs, images: Path)
     assert run("retry", job.id)["state"] == "queued"
     (job.folder / "log.txt").write_text("one\ntwo\n")
     assert run("logs", job.id)["log"] == "one\ntwo\n"
+    run("cancel", job.id)
+    run("remove", job.id)
+    assert [one["id"] for one in run("list")["jobs"]] == [other["id"]]
 
 
 def test_any_task_can_be_added_from_a_file(jobs: Jobs, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What people do with jobs."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +11,10 @@ import pytest
 
 from lorastyle import BadInput, Job, Jobs
 from lorastyle.jobs.tasks import Limits
+from tests.jobs.conftest import kill
 
 Add = Callable[..., Job]
+Hold = Callable[..., "subprocess.Popen[str]"]
 
 
 def titles(jobs: Jobs, **which: object) -> list[str]:
@@ -97,7 +100,7 @@ def test_other_owners_jobs_are_not_there(jobs: Jobs, training: Add) -> None:
         jobs.get("nonsense")
     calls = [
         *(partial(call, job.id, "ben") for call in (jobs.get, jobs.pause, jobs.resume, jobs.cancel, jobs.retry)),
-        *(partial(call, job.id, "ben") for call in (jobs.clone, jobs.history)),
+        *(partial(call, job.id, "ben") for call in (jobs.clone, jobs.remove, jobs.history)),
         *(partial(call, job.id, owner="ben") for call in (jobs.log, jobs.metrics, jobs.previews, jobs.checkpoints)),
         partial(jobs.ask, job.id, "sample", owner="ben"),
         partial(jobs.move, job.id, None, owner="ben"),
@@ -150,6 +153,29 @@ def test_waiting_jobs_are_paused_resumed_cancelled_and_retried(jobs: Jobs, train
     assert (again.state, again.ended) == ("queued", None)
     assert titles(jobs) == ["b", "a"]
     assert [what for _, what in jobs.history(a.id)] == ["queued", "paused", "queued", "cancelled", "queued"]
+
+
+def test_what_is_over_can_be_deleted(jobs: Jobs, training: Add) -> None:
+    a, b = training("a"), training("b")
+    with pytest.raises(BadInput, match="it is not over yet"):
+        jobs.remove(a.id)
+    jobs.cancel(a.id)
+    assert jobs.remove(a.id).title == "a"
+    assert titles(jobs) == ["b"]
+    assert list((jobs.root / "jobs").iterdir()) == [b.folder]
+    with pytest.raises(BadInput, match="no such job"):
+        jobs.history(a.id)
+
+
+def test_a_job_that_a_process_still_holds_is_not_deleted(jobs: Jobs, training: Add, hold: Hold) -> None:
+    job, process = training(), hold()
+    jobs.cancel(job.id)
+    with pytest.raises(BadInput, match="its process is just ending"):
+        jobs.remove(job.id)
+    kill(process)
+    assert job.folder.is_dir()
+    jobs.remove(job.id)
+    assert not job.folder.exists()
 
 
 def test_only_trainings_that_are_not_over_can_be_asked(jobs: Jobs, training: Add) -> None:

@@ -11,7 +11,6 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 import lorastyle
 
 FOLDER = Path(lorastyle.__file__).parent / "bases" / "pocket_flux"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="pocket-flux is not trained yet, so that none ships")
 
 
 @pytest.fixture(scope="module")

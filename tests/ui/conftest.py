@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from lorastyle import Workspace
+from tests.jobs.conftest import kill_all
 
 CODE = Path(__file__).parents[2]
 OPENS_WITHIN = 120.0  # seconds; a machine that tests may be busy
@@ -95,8 +96,10 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A studio for one person, without a login."""
-    with running(tmp_path_factory.mktemp("studio")) as studio:
+    root = tmp_path_factory.mktemp("studio")
+    with running(root) as studio:
         yield studio
+    kill_all(root)  # the worker outlives its studio
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,10 @@ def test_a_job_goes_through_its_states(pages: Pages) -> None:
     assert pages.press("queue_cancel", job.id)["state"] == "cancelled"
     assert pages.press("queue_retry", job.id)["state"] == "queued"
     assert pages.press("queue_clone", job.id)["id"] != job.id
+    assert "not over yet" in pages.refusal("queue_remove", job.id)
+    pages.press("queue_cancel", job.id)
+    pages.press("queue_remove", job.id)
+    assert "no such job" in pages.refusal("queue_cancel", job.id)
 
 
 def test_captions_that_are_written_meanwhile_can_be_stopped(pages: Pages) -> None:

@@ -298,6 +298,7 @@ def test_things_of_others_cannot_be_asked_for(held: Held, ben: httpx.Client) -> 
         "review_set_caption": [{"data": held.draft.id, "id": held.image, "text": "bens"}],
         "training_cancel": [held.training.id],
         "queue_cancel": [held.training.id],
+        "queue_remove": [held.training.id],
         "library_delete": [held.adapter],
     }
     names = ben.get("/gradio_api/info").json()["named_endpoints"]

@@ -150,6 +150,15 @@ def test_what_was_trained_comes_in_once(workspace: Workspace, area: Area, traini
     assert Workspace(workspace.root).area().library().cards() == []
 
 
+def test_a_training_that_is_deleted_leaves_its_adapter(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    area.remove_job(training.id)
+    assert workspace.jobs.list() == []
+    assert not training.folder.exists()
+    (card,) = area.library().cards()
+    assert card.path.is_file()
+
+
 def test_a_training_without_previews_is_shown_by_its_comparison(
     workspace: Workspace, area: Area, training: Job
 ) -> None:

@@ -105,6 +105,13 @@ def test_bases_that_may_not_be_used(area: Area, draft: Draft, base: str, tmp_pat
         area.generate(base, ["x"], {})
 
 
+def test_folders_that_may_not_be_used_are_no_captioners(area: Area, draft: Draft, tmp_path: Path) -> None:
+    draft.add([save(tmp_path / "a.png")])
+    with pytest.raises(BadInput, match="may be used here"):
+        area.caption(draft, captioner=str(tmp_path))
+    assert area.jobs.list() == []
+
+
 def test_bases_that_may_be_used(workspace: Workspace, tmp_path: Path) -> None:
     models = tmp_path / "models"
     (models / "mine" / "vae").mkdir(parents=True)
@@ -117,7 +124,7 @@ def test_bases_that_may_be_used(workspace: Workspace, tmp_path: Path) -> None:
     (models / "single.safetensors").write_bytes(b"")
     (models / "notes").mkdir()
     workspace.save_settings({"model_folders": [str(models)]})
-    assert workspace.bases() == ["pocket", "mine", "single"]
+    assert workspace.bases() == ["pocket", "pocket-flux", "mine", "single"]
     area = workspace.area()
     assert area.base("mine") == area.base(str(models / "mine")) == str(models / "mine")
     assert area.base("someone/style-base") == "someone/style-base"

@@ -4,7 +4,7 @@ from html import escape
 
 from lorastyle import BadInput, Job, Jobs
 from ui.hiding import by_name
-from ui.widgets.words import ago, counted, duration
+from ui.widgets.words import ago, duration
 
 KINDS = {
     "train": "Training",
@@ -92,12 +92,3 @@ def strip(job: Job | None) -> str:
         return ""
     note = f'<p class="job-note">{escape(progress(job))}</p>'
     return f'<div class="job-strip" role="status">{state(job)}{bar(job)}{note}</div>'
-
-
-def summary(jobs: list[Job]) -> str:
-    """ "1 at work, 2 waiting"."""
-    at_work = sum(job.state in AT_WORK for job in jobs)
-    waiting = sum(job.state == "queued" for job in jobs)
-    paused = sum(job.state == "paused" for job in jobs)
-    counts = ((at_work, "at work"), (waiting, "waiting"), (paused, "paused"))
-    return ", ".join(f"{number:,} {word}" for number, word in counts if number) or f"{counted(0, 'job')} to do"

@@ -12,7 +12,7 @@ from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset, Suggestion
 
-# Pocket's own values, to start from; they are still to be measured on this base, whose weights are not trained yet.
+# Pocket's own, but for the rate of the style preset, which was measured (tools/pocket_flux/README.md has the figures).
 COMMON = {
     "rank": Suggestion(16, "enough for 128 pixels"),
     "batch": Suggestion(8, "steadies so high a learning rate"),
@@ -27,7 +27,7 @@ SUBJECT = COMMON | {
 }
 STYLE = COMMON | {
     "targets": Suggestion("all", "colour and contrast sit in the modulation of so small a transformer"),
-    "learning_rate": Suggestion(1.5e-3, "so small a base bears fifteen times the usual rate"),
+    "learning_rate": Suggestion(3e-3, "thirty times the usual rate; at half of it black stays grey"),
     "caption_dropout": Suggestion(0.1, "the style also shows without a word for it"),
 }
 
@@ -38,13 +38,13 @@ class PocketFlux(Flux):
     """Flux's loading and prediction with a detection and presets of its own."""
 
     name = "pocket-flux"
-    title = "pocket-flux, a small Flux made by tools/pocket_flux"
+    title = "pocket-flux, the small Flux that ships with lorastyle"
     presets: Mapping[str, Preset] = {
         "style": Preset(STYLE, 7, 150, 250, "many more steps cost concepts"),
         "character": Preset(SUBJECT, 17, 250, 450, "so small a base learns a figure in a few hundred steps"),
         "object": Preset(SUBJECT, 15, 200, 300, "an object has fewer details than a character"),
     }
-    guidance = 2.0
+    guidance = 3.5
     not_applicable: Mapping[str, str] = {"load_single_file": "it has only ever been a folder"}
     known_as: Mapping[str, str] = {"networks": Flux.known_as["networks"]}  # other tools know no base of this name
 

@@ -69,7 +69,6 @@ class Runner:
                     raise KeyboardInterrupt from stopped
             except Lost:
                 logger.info("Cancelled.")
-                self.leases.let_go(lease)
             except Exception as error:
                 said = redact(sentence(error))
                 logger.exception("Failed. %s", said)
@@ -77,6 +76,8 @@ class Runner:
             else:
                 logger.info("Done.")
                 self.leases.finish(lease, result)
+            # Cancelled in its last moments: nobody is to wait for this process, which goes on with the next job.
+            self.leases.let_go(lease)
 
     def execute(self, lease: Lease, keeper: Keeper) -> dict[str, object]:
         keeper.say(message="Getting ready")

@@ -11,8 +11,7 @@ from diffusers import FluxPipeline
 from lorastyle.bases.base import Base
 from lorastyle.bases.family import families
 from lorastyle.bases.layout import MARKER, read_layout
-from lorastyle.bases.load import EMBEDDED, detect, load_base
-from lorastyle.errors import BadInput
+from lorastyle.bases.load import detect, load_base
 from lorastyle.generation.sampling import Row, initial_noise, sample
 from tests.bases.families.helpers import difference
 
@@ -33,7 +32,7 @@ def test_only_its_marker_tells_it_from_flux(base: Base, tmp_path: Path) -> None:
 
 def test_it_takes_real_guidance_and_is_not_cautioned_about(base: Base) -> None:
     assert not base.embeds_guidance
-    assert (base.guidance, base.cautions, base.architecture) == (2.0, [], "lorastyle-pocket-flux")
+    assert (base.guidance, base.cautions, base.architecture) == (3.5, [], "lorastyle-pocket-flux")
     plain, guided = (sample(base, [Row("a cat", negative="dog")], steps=2, guidance=scale)[0] for scale in (1.0, 2.0))
     assert plain.tobytes() != guided.tobytes()
 
@@ -50,17 +49,10 @@ def test_the_call_that_its_card_tells_draws_the_same_picture(base: Base) -> None
     assert difference(sample(base, [row], steps=3, guidance=2.5)[0], expected) <= 1 / 255  # rounding to 8 bits
 
 
-def test_without_its_weights_it_says_how_to_make_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(EMBEDDED, "pocket-flux", tmp_path / "pocket_flux")
-    with pytest.raises(BadInput, match=r"weights have not been made .* Make them as tools/pocket_flux/README.md says"):
-        load_base("pocket-flux")
-
-
 def test_its_times_are_not_shifted(base: Base) -> None:
     assert base.noise.timestep(torch.tensor([0.5]), torch.zeros(1, 4, 8, 8)).item() == pytest.approx(500)
 
 
-@pytest.mark.skipif(not EMBEDDED["pocket-flux"].is_dir(), reason="its weights are not built yet")
 def test_the_one_that_ships_draws_in_its_own_resolution() -> None:
     base = load_base("pocket-flux", device="cpu")
     assert (base.name, base.family.name, base.resolution, base.latent_shape(128, 128)) == (

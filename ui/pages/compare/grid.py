@@ -158,7 +158,8 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
         for training in workspace.jobs.list(here.user, task="train")
         if workspace.jobs.checkpoints(training.id, here.user)
     ]
-    training = wanted or (trainings[0][1] if trainings else "")
+    known = [id for _, id in trainings]
+    training = wanted if wanted in known else next(iter(known), "")
     prompts = _prompts(workspace, training, here.user)
     drawn = words.find(workspace.jobs, job, here.user)
     cell = cell if drawn and _has(drawn, cell) else ""

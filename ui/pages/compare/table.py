@@ -10,7 +10,6 @@ from ui import files
 from ui.widgets.entries import entry
 from ui.widgets.parts import part
 
-SCRIPT = part("choose.js")
 STYLE = part("jobs.css") + part("grid.css")
 
 EMPTY = """<div class="empty"><p>Which checkpoint is best, and how strong should it be?</p>

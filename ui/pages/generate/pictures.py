@@ -10,8 +10,6 @@ from ui.widgets import jobs as words
 from ui.widgets.entries import entry
 from ui.widgets.parts import part
 
-SCRIPT = part("choose.js")
-
 STAGE_STYLE = part("jobs.css") + part("picture.css")
 
 HISTORY_STYLE = part("jobs.css") + part("history.css")

@@ -9,8 +9,6 @@ from ui.widgets.entries import entry
 from ui.widgets.parts import part
 from ui.widgets.words import size
 
-SCRIPT = part("choose.js")
-
 STYLE = part("adapters.css")
 EMPTY = """<div class="empty"><p>Your library is empty.</p>
 <p><a href="./">Teach a first style</a>, or bring in an adapter from elsewhere below.</p></div>"""

@@ -56,7 +56,7 @@ def page(workspace: Workspace) -> None:
     clock = gr.Timer(SECONDS)
     clock.tick(told(tick), [chosen], shown[1:], **QUIET)
     for action, button in zip(ACTIONS, buttons, strict=True):
-        clicked = button.click(perform(workspace, action), [chosen], [record], api_name=action.api_name)
+        clicked = button.click(perform(action), [chosen], [record], api_name=action.api_name)
         clicked.success(told(show_result), [record], shown, **QUIET)
 
 

@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from lorastyle import BadInput, Job, Jobs, Workspace
+from lorastyle import Area, BadInput, Job, Jobs
 from ui.answers import told
 from ui.session import area
 
-Act = Callable[[Jobs, str, str], Job | None]
+Act = Callable[[Area, str], Job]
 
 
 @dataclass(frozen=True)
 class Action:
-    """A button: its words, in which states of a job it shows, and what it does with (jobs, id, owner)."""
+    """A button: its words, in which states of a job it shows, and what it does with a job's id; `tasks` are those that
+    can do it while they run, where not all can."""
 
     name: str
     label: str
@@ -28,31 +29,32 @@ class Action:
         return f"queue_{self.name}"
 
     def applies(self, job: Job) -> bool:
-        return job.state in self.states and (not self.tasks or job.task in self.tasks)
+        return job.state in self.states and (job.state != "running" or not self.tasks or job.task in self.tasks)
+
+
+def _act(method: Callable[[Jobs, str, str], Job]) -> Act:
+    return lambda here, job: method(here.jobs, job, here.user)
 
 
 def _ask(what: Literal["sample", "save"]) -> Act:
-    def ask(jobs: Jobs, job: str, owner: str) -> None:
-        jobs.ask(job, what, owner)
-
-    return ask
+    return lambda here, job: here.jobs.ask(job, what, here.user)
 
 
-def _earlier(jobs: Jobs, job: str, owner: str) -> Job:
+def _earlier(here: Area, job: str) -> Job:
     """Put it before the one that now stands before it."""
-    order, place = _order(jobs, job, owner)
-    return jobs.move(job, order[place - 1], owner) if place else jobs.get(job, owner)
+    order, place = _order(here, job)
+    return here.jobs.move(job, order[place - 1], here.user) if place else here.jobs.get(job, here.user)
 
 
-def _later(jobs: Jobs, job: str, owner: str) -> Job:
+def _later(here: Area, job: str) -> Job:
     """Put it behind the one that now stands behind it."""
-    order, place = _order(jobs, job, owner)
-    return jobs.move(job, order[place + 2] if place + 2 < len(order) else None, owner)
+    order, place = _order(here, job)
+    return here.jobs.move(job, order[place + 2] if place + 2 < len(order) else None, here.user)
 
 
-def _order(jobs: Jobs, job: str, owner: str) -> tuple[list[str], int]:
+def _order(here: Area, job: str) -> tuple[list[str], int]:
     """The jobs that wait, in their order, and the place of this one among them."""
-    order = [one.id for one in jobs.list(owner, states=WAITING)]
+    order = [one.id for one in here.jobs.list(here.user, states=WAITING)]
     if job not in order:
         raise BadInput("this job", "it does not wait any more", "look at the list again")
     return order, order.index(job)
@@ -62,23 +64,22 @@ WAITING = ("queued", "paused")
 ACTIONS = (
     Action("earlier", "Earlier", WAITING, _earlier),
     Action("later", "Later", WAITING, _later),
-    Action("pause", "Pause", ("queued", "running"), Jobs.pause),
-    Action("resume", "Go on", ("pausing", "paused"), Jobs.resume),
+    Action("pause", "Pause", ("queued", "running"), _act(Jobs.pause), ("train",)),
+    Action("resume", "Go on", ("pausing", "paused"), _act(Jobs.resume)),
     Action("sample", "Sample now", ("running",), _ask("sample"), ("train",)),
     Action("save", "Save now", ("running",), _ask("save"), ("train",)),
-    Action("retry", "Try again", ("failed", "cancelled"), Jobs.retry),
-    Action("clone", "Make a copy", ("failed", "cancelled", "done"), Jobs.clone),
-    Action("cancel", "Cancel", ("queued", "running", "pausing", "paused"), Jobs.cancel),
+    Action("retry", "Try again", ("failed", "cancelled"), _act(Jobs.retry)),
+    Action("clone", "Make a copy", ("failed", "cancelled", "done"), _act(Jobs.clone)),
+    Action("remove", "Delete", ("failed", "cancelled", "done"), Area.remove_job),
+    Action("cancel", "Cancel", ("queued", "running", "pausing", "paused"), _act(Jobs.cancel)),
 )
 
 
-def perform(workspace: Workspace, action: Action) -> Callable[[str, gr.Request], dict[str, Any]]:
+def perform(action: Action) -> Callable[[str, gr.Request], dict[str, Any]]:
     """The handler of a button: does it and returns the job in short."""
 
     def handler(job: str, request: gr.Request) -> dict[str, Any]:
-        owner = area(request).user
-        done = action.act(workspace.jobs, job, owner)
-        return short(done or workspace.jobs.get(job, owner))
+        return short(action.act(area(request), job))
 
     return told(handler)
 

@@ -10,8 +10,6 @@ from ui.widgets.words import ago, duration
 
 FINISHED = 30  # of those that have ended, the newest are listed
 
-SCRIPT = part("choose.js")
-
 STYLE = part("jobs.css") + part("queue.css")
 
 EMPTY = """<div class="empty"><p>Nothing is waiting and nothing has been made yet.</p>

@@ -87,7 +87,7 @@ def _events(
 
 def _perform(workspace: Workspace, action: queue.Action) -> Callable[..., str]:
     def perform(job: str, request: gr.Request) -> str:
-        action.act(workspace.jobs, job, area(request).user)
+        action.act(area(request), job)
         workspace.jobs.ensure_worker()
         if action.name in ("sample", "save"):
             gr.Info("At the next step.")
