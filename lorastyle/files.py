@@ -36,11 +36,14 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 @contextmanager
-def new_file(path: Path | str) -> Iterator[BinaryIO]:
-    """A file to write piece by piece, which becomes `path` when the block ends well and vanishes when it raises."""
+def new_file(path: Path | str, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, which becomes `path` when the block ends well and vanishes when it raises.
+
+    It has the permissions `mode`, less what the umask takes, from the beginning.
+    """
     path = _absolute(path)
     with _beside(path) as new, _said_plainly(path):
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()

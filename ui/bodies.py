@@ -4,7 +4,8 @@ import json
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Bodies:
-    """Checks bodies before they go in. `store` is Gradio's folder of uploads, `upload_bytes` the most sent at once."""
+    """Checks bodies before they go in. `store` is Gradio's folder of uploads, `upload_bytes` tells the most at once."""
 
     store: Path
-    upload_bytes: int
+    upload_bytes: Callable[[], int]
     _sessions: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
     async def checked(self, scope: Scope, receive: Receive, user: str) -> Receive:
@@ -52,7 +53,7 @@ class Bodies:
         for session in query.get("session_hash", []):
             self._require_own_session(session, user)
         uploads = path == UPLOAD
-        most = self.upload_bytes + AROUND_FILES if uploads else EVENT_BYTES
+        most = self.upload_bytes() + AROUND_FILES if uploads else EVENT_BYTES
         _require_length(headers, most)
         if uploads or scope["method"] != "POST":
             return _capped(receive, most)
@@ -66,8 +67,9 @@ class Bodies:
         """Remove what was sent or shown long ago and never taken in."""
         old = time.time() - KEPT
         for folder in [*self.store.glob("*"), *self.store.glob(f"{BY_PEOPLE}/*/*")]:
-            if folder.name != BY_PEOPLE and folder.stat().st_mtime < old:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # it has been taken in meanwhile
+                if folder.name != BY_PEOPLE and folder.stat().st_mtime < old:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _check(self, event: Any, user: str, host: str) -> None:
         if not isinstance(event, dict):

@@ -37,7 +37,7 @@ def url(kind: str, *parts: str | int, version: str | int = "") -> str:
 
 def card(adapter: Card) -> str:
     """The address of the picture of an adapter in the library."""
-    return url("card", adapter.id, version=int(adapter.date))
+    return url("card", adapter.id, version=adapter.path.stem)  # another checkpoint, kept in its place, has another name
 
 
 def preview_of(adapter: Card, number: int) -> str:
@@ -48,11 +48,6 @@ def preview_of(adapter: Card, number: int) -> str:
 def picture(job: Job, number: int = 0) -> str:
     """The address of a picture that a job drew."""
     return url("picture", job.id, number)
-
-
-def thumbnail(job: Job, number: int = 0) -> str:
-    """The address of a picture that a job drew, for a small place; pictures are small enough to be their own."""
-    return picture(job, number)
 
 
 def download(job: Job, number: int = 0) -> str:

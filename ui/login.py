@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
@@ -18,7 +19,7 @@ from lorastyle import Users
 COOKIE = "lorastyle-session"
 STAYS = 12 * 3600  # seconds since the last request
 FORM_BYTES = 8192
-TRIES, WINDOW = 10, 60.0  # wrong passwords from one address, in this many seconds
+TRIES, WINDOW = 10, 60.0  # of a password from one address, in this many seconds
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log in - lorastyle</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -46,7 +47,7 @@ class Door:
 
     users: Users
     _sessions: dict[str, _Session] = field(default_factory=dict)
-    _wrong: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _tries: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     def user(self, scope: Scope) -> str | None:
         """The person whose cookie came with a request."""
@@ -72,13 +73,17 @@ class Door:
 
     async def _log_in(self, scope: Scope, receive: Receive) -> Response:
         address = str((scope.get("client") or ["?"])[0])
-        if self._must_wait(address):
-            return _page("Too many tries. Wait a minute.", 429)
         form = parse_qs((await _form(receive)).decode("utf-8", "replace"))
         name, password = (form.get(field, [""])[0] for field in ("username", "password"))
+        if self._must_wait(address):
+            return _page("Too many tries. Wait a minute.", 429)
+        # Counted before it is looked at, which takes long: many at once would all find that nobody has tried yet.
+        tried = time.monotonic()
+        self._tries[address].append(tried)
         if not await run_in_threadpool(self.users.check, name, password):
-            self._wrong[address].append(time.monotonic())
             return _page("This name and password do not fit.", 400)
+        with suppress(ValueError):  # so long ago that it is forgotten
+            self._tries[address].remove(tried)
         token = secrets.token_urlsafe(32)
         self._forget_old()
         self._sessions[_key(token)] = _Session(name, time.monotonic())
@@ -96,12 +101,12 @@ class Door:
 
     def _must_wait(self, address: str) -> bool:
         begin = time.monotonic() - WINDOW
-        for known, times in list(self._wrong.items()):
+        for known, times in list(self._tries.items()):
             while times and times[0] < begin:
                 times.popleft()
             if not times:
-                del self._wrong[known]
-        return len(self._wrong.get(address, ())) >= TRIES
+                del self._tries[known]
+        return len(self._tries.get(address, ())) >= TRIES
 
     def _forget_old(self) -> None:
         now = time.monotonic()

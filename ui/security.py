@@ -5,6 +5,7 @@ too large, and files that are not the asking person's; it puts the person at the
 every answer. What it refuses is told in a sentence that names no path of this machine.
 """
 
+import logging
 import re
 import socket
 from collections.abc import Collection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI  # not loaded before the server listens
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+logger = logging.getLogger(__name__)
 _CROSS = frozenset({"cross-site", "same-site"})
 
 # Gradio has more routes than the studio needs: a proxy to other hosts, recordings, an editor of its own source, ...
@@ -110,7 +112,24 @@ class Guard:
             await PlainTextResponse(refused.sentence, refused.status)(scope, receive, send)
             return
         scope.setdefault("state", {})["visit"] = Visit(user, self.workspace, user in self.administrators)
-        await self.inside(_trimmed(scope, whole=nonce is not None), receive, send)
+        await self._pass_on(_trimmed(scope, whole=nonce is not None), receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the pages answer. What they could not do they have answered with a 500, and raise; raised further, it
+        would make uvicorn close the connection, on which the next request may have been sent already."""
+        answered = False
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            await send(message)
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
+
+        try:
+            await self.inside(scope, receive, noted)
+        except Exception:
+            if not answered:
+                raise
+            logger.exception("A request failed: %r", scope["path"])
 
     def _require_known_caller(self, scope: Scope, headers: Headers) -> None:
         """Refuse what another site's page makes a browser send: its name for us, or its own name, betrays it."""

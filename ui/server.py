@@ -59,7 +59,7 @@ def create_app(workspace: Workspace, door: Door | None = None, *, names: Collect
     from ui import app, files, receiving, states, theme
     from ui.session import visit_of
 
-    bodies = Bodies(store, workspace.settings.limits.upload_bytes)
+    bodies = Bodies(store, lambda: workspace.settings.limits.upload_bytes)
     bodies.sweep()
     with states.one_app():
         pages = app.build(workspace, with_login=door is not None).queue(default_concurrency_limit=AT_ONCE)
@@ -72,7 +72,7 @@ def create_app(workspace: Workspace, door: Door | None = None, *, names: Collect
         path="/",
         auth_dependency=lambda request: visit_of(request).user,
         allowed_paths=[],
-        max_file_size=bodies.upload_bytes,
+        max_file_size=None,  # Gradio would keep what holds now; `bodies` and the receiver ask each time
         show_error=False,
         ssr_mode=False,
         enable_monitoring=False,
@@ -194,7 +194,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
     """A socket that listens at `port`, or at the first free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for tried in [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS):
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # Only where the protocol is named does asyncio send small answers at once; else they wait 40 ms for more.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, tried))

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,18 +20,20 @@ _NAME = 200  # characters of one part of a path
 def laid_out(uploaded: Iterable[Mapping[str, Any]]) -> Iterator[list[Path]]:
     """The files {"path": where Gradio put it, "name": as the person has it, folders with "/"} under their own names.
 
+    Where a name comes again, a second file of it is laid beside the first in a folder of its own, and what comes later
+    of that stem with it: a browser sends one folder's image and caption, then another's.
+
     Yields what lies at the top; all of it is gone afterwards. Raises BadInput for a path that is no upload.
     """
     store = Path(get_upload_folder()).resolve()
     with tempfile.TemporaryDirectory(prefix="added-", dir=_beside(store)) as made:
-        folder = Path(made)
+        tops = _Tops(Path(made))
         for file in uploaded:
             source = _uploaded(store, str(file["path"]))
-            target = folder.joinpath(*_parts(str(file["name"])))
+            target = tops.place(Path(*_parts(str(file["name"]))))
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                _link(source, target)
-        yield sorted(folder.iterdir())
+            _link(source, target)
+        yield [path for top in tops.all() for path in sorted(top.iterdir())]
 
 
 def discard(uploaded: Iterable[Mapping[str, Any]]) -> None:
@@ -39,6 +42,24 @@ def discard(uploaded: Iterable[Mapping[str, Any]]) -> None:
     for file in uploaded:
         path = _uploaded(store, str(file["path"]))
         path.unlink(missing_ok=True)
+
+
+class _Tops:
+    """Numbered folders under `folder`, in each of which a name is there once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.latest: dict[Path, int] = {}
+
+    def place(self, name: Path) -> Path:
+        """A free place for the file that a person calls `name`."""
+        stem = name.with_suffix("")
+        places = ((number, self.folder / str(number) / name) for number in count(self.latest.get(stem, 1)))
+        self.latest[stem], place = next((number, place) for number, place in places if not place.exists())
+        return place
+
+    def all(self) -> list[Path]:
+        return sorted(self.folder.iterdir(), key=lambda top: int(top.name))
 
 
 def _beside(store: Path) -> Path:

@@ -92,7 +92,10 @@ def _downloaded(source: str) -> Path:
 
 
 def _name(source: str | Path) -> str:
-    return str(source) if source in EMBEDDED or not Path(source).exists() else Path(source).resolve().stem
+    if source in EMBEDDED or not Path(source).exists():
+        return str(source)
+    path = Path(source).resolve()
+    return path.stem if path.is_file() else path.name
 
 
 def _default_device() -> torch.device:

@@ -21,6 +21,7 @@ from lorastyle.cli import (
     drawing,
     library,
     queue,
+    settings,
     studio,
     training,
     users,
@@ -48,6 +49,7 @@ for _command in (
     training.demo,
     queue.worker,
     studio.ui,
+    settings.settings,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
 app.add_typer(queue.queue, name="queue")

@@ -1,17 +1,26 @@
 """`lorastyle bases`."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from lorastyle.cli.screen import Json
+import typer
+
+from lorastyle.cli.screen import Json, show
 
 COLUMNS = ("family", "title", "loads", "targets", "text encoders", "style", "character", "object")
 
 
-def bases(as_json: Json = False) -> None:
-    """List the families of bases that can be trained on."""
+def bases(
+    base: Annotated[str, typer.Argument(help="A base to look at: its name, folder, file or hub id.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the families of bases that can be trained on, or say of which one a base is, and how it is best trained."""
     import lorastyle
 
+    if base:
+        facts = lorastyle.describe_base(lorastyle.load_base(base)).as_json()
+        show(facts if as_json else {name: told for name, told in facts.items() if name != "presets"}, as_json)
+        return
     table = lorastyle.bases_table()
     if as_json:
         print(json.dumps({"families": table}))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorastyle import BadInput
+from lorastyle.cli.queue import tell_queued
 from lorastyle.cli.screen import BaseName, Json, Root, User, area, say, show
+from lorastyle.cli.training import Purpose, Rank, RecipeFile, Set, Steps, Trigger, recipe_from
 
 if TYPE_CHECKING:
     from lorastyle import Draft
@@ -153,6 +155,43 @@ def undo(id: DatasetId, root: Root, user: User = "me", as_json: Json = False) ->
     draft = area(root, user).dataset(id)
     what = draft.last_edit()
     show({"taken_back": what, "changed": draft.undo()}, as_json)
+
+
+@dataset.command()
+def describe(
+    id: DatasetId,
+    root: Root,
+    captioner: Annotated[str, typer.Option(help="A folder or hub id of a model, or: file names.")] = "file names",
+    prompt: Annotated[str, typer.Option(help="What the model is asked, if it reads a prompt.")] = "",
+    user: User = "me",
+    as_json: Json = False,
+) -> None:
+    """Put a job into the queue that writes the captions that are missing."""
+    mine = area(root, user)
+    tell_queued(mine.jobs, mine.caption(mine.dataset(id), captioner, prompt), as_json)
+
+
+@dataset.command()
+def train(
+    id: DatasetId,
+    root: Root,
+    base: BaseName = "pocket",
+    purpose: Purpose = None,
+    trigger: Trigger = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    steps: Steps = None,
+    rank: Rank = None,
+    start: Annotated[str, typer.Option("--from", help="The id of an adapter in the library to go on from.")] = "",
+    title: Annotated[str, typer.Option(help="What the job is called in the queue.")] = "",
+    user: User = "me",
+    as_json: Json = False,
+) -> None:
+    """Put a training on the dataset as it stands now into the queue."""
+    chosen = recipe_from(recipe, settings, purpose=purpose, trigger=trigger, steps=steps, rank=rank)
+    mine = area(root, user)
+    wanted = chosen.model_dump(mode="json", exclude_unset=True)
+    tell_queued(mine.jobs, mine.train(mine.dataset(id), base, wanted, title, start), as_json)
 
 
 def _told(draft: "Draft") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorastyle import BadInput
+from lorastyle.cli.queue import tell_queued
 from lorastyle.cli.screen import Json, Root, User, area, show
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def tag(
 ) -> None:  # fmt: skip
     """Give an adapter these tags, in place of those it had."""
     _show(area(root, user).library().tag(id, tags or []), as_json)
+
+
+@library.command(context_settings={"ignore_unknown_options": True})  # so that -0.5 is no option
+def prefer(
+    id: AdapterId,
+    strength: Annotated[float, typer.Argument(min=-10, max=10)],
+    root: Root,
+    user: User = "me",
+    as_json: Json = False,
+) -> None:
+    """Set the strength that an adapter is best used at."""
+    _show(area(root, user).library().prefer(id, strength), as_json)
 
 
 @library.command()
@@ -121,6 +134,23 @@ def bundle(
     if target.exists():
         raise BadInput("--out", f"{target} is there already", "choose another name")
     show({"bundle": Path(shutil.copyfile(made, target))}, as_json)
+
+
+@library.command()
+def publish(
+    id: AdapterId,
+    repo: Annotated[str, typer.Argument(help="On the hub: your name there, a slash, and a name for the adapter.")],
+    root: Root,
+    public: Annotated[bool, typer.Option("--public", help="Everybody can see it there.")] = False,
+    user: User = "me",
+    as_json: Json = False,
+) -> None:
+    """Put a job into the queue that uploads an adapter with its card and previews to the hub.
+
+    The worker needs the token of the hub in its environment.
+    """
+    mine = area(root, user)
+    tell_queued(mine.jobs, mine.publish(id, repo, private=not public), as_json)
 
 
 def _card(card: "Card") -> dict[str, Any]:

@@ -55,10 +55,7 @@ def add(
         wanted["recipe"] = chosen.model_dump(mode="json", exclude_unset=True)
         wanted["start"] = str(start.resolve()) if start else ""
     jobs = _jobs(root)
-    job = jobs.add(name, wanted, title=title or (data.stem if data else name))
-    if not jobs.worker_alive():
-        say("No worker is there to do it; start one with: lorastyle worker")
-    _tell(job, as_json)
+    tell_queued(jobs, jobs.add(name, wanted, title=title or (data.stem if data else name)), as_json)
 
 
 @queue.command()
@@ -160,6 +157,13 @@ def worker(root: Root) -> None:
     say(f"Working through the queue in {root.expanduser()}; Ctrl-C ends it.")
     if not lorastyle.run_worker(root.expanduser()):
         say("Another worker is at it already.")
+
+
+def tell_queued(jobs: "Jobs", job: "Job", as_json: bool) -> None:
+    """Show a job that was just put into the queue."""
+    if not jobs.worker_alive():
+        say("No worker is there to do it; start one with: lorastyle worker")
+    _tell(job, as_json)
 
 
 def _workspace(root: Path) -> "Workspace":

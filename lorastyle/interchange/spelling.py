@@ -4,7 +4,7 @@
 .lora_down.weight       A, .lora_up.weight B, .lora_mid.weight the middle of a convolution in three parts (CP)
 .dora_scale             the magnitudes [outputs, 1, ...] of DoRA
 .hada_*, .lokr_*        as in peft; a LoKr of two whole factors has the scale 1 whatever alpha says
-.oft_blocks             alpha is what the norm of the blocks' rotations is held below, 0 where it is not
+.oft_blocks             the norm of Q = blocks - blocks^T is held below alpha times the outputs, where alpha is not 0
 """
 
 import math
@@ -137,10 +137,10 @@ def _per_output(name: str, held: Mapping[str, Tensor]) -> Tensor:
     return magnitude.reshape(1, -1, 1, 1) if up.dim() == 4 else magnitude.reshape(-1)
 
 
-def _held_below(factors: Mapping[str, Tensor], limit: float | None) -> dict[str, Tensor]:
-    """Blocks whose rotations have at most the norm `limit`, as LyCORIS and ComfyUI hold them where they are used."""
+def _held_below(factors: Mapping[str, Tensor], alpha: float | None) -> dict[str, Tensor]:
+    """Blocks as LyCORIS and sd-scripts use them, who train with that limit; ComfyUI takes alpha itself for it."""
     blocks = factors.get("blocks")
-    if blocks is None or not limit or limit < 0:
+    if blocks is None or not alpha or alpha < 0:
         return dict(factors)
-    norm = float((blocks - blocks.mT).norm())
+    limit, norm = alpha * blocks.shape[0] * blocks.shape[1], float((blocks - blocks.mT).norm())
     return {**factors, "blocks": blocks * (limit / norm) if norm > limit else blocks}

@@ -65,15 +65,15 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: kept when the block ends well, undone when it raises."""
+        """A transaction: kept when the block ends well, undone when it raises or cannot be kept."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.rollback()  # does nothing where SQLite has undone it by itself, as on a full disk
                 raise
-            self._connection.execute("COMMIT")
 
 
 def note(change: sqlite3.Connection, job: str, what: str) -> None:

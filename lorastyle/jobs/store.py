@@ -71,7 +71,7 @@ class Jobs:
             if fill:
                 fill(beside)
             require_files(model, beside)
-            model.within(self.limits, beside)
+            model.within(self.limits)
             files.write_json(beside / "settings.json", {"task": task, "settings": json.loads(stored)})
         with self._database.change() as change:
             self._require_room(owner)

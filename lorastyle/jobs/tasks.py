@@ -1,7 +1,8 @@
 """The settings of each task, and the limits that they have to keep.
 
 A path that is relative lies in the job's own folder. Settings are checked when a job is added, written to its
-settings.json, and checked again by the process that reads them there.
+settings.json, and checked again by the process that reads them there. What they leave to the base, that process alone
+knows: it checks the limits once more when it has the base.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,13 @@ Steps = Annotated[int, Field(ge=1, le=1000)]  # of denoising
 Guidance = Annotated[float, Field(ge=0, le=100)]
 Rank = Annotated[int, Field(ge=1, le=512)]
 FILE_NAMES = "file names"  # the captioner that needs no model
-BESIDE_IMAGES = (".txt", ".caption", ".json", ".jsonl", ".toml", ".csv")
+_COUNTED = {
+    "steps": "steps",
+    "rank": "dimensions of rank",
+    "resolution": "pixels of resolution",
+    "prompt_characters": "characters in a prompt",
+    "pictures": "pictures at once",
+}
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,19 @@ class Limits:
         """Raise BadInput where `value` is above the limit `name`."""
         most = getattr(self, name)
         if value > most:
-            words = {"pictures": "pictures at once", "prompt_characters": "characters in a prompt"}
-            raise BadInput(
-                where, f"{value} is more than the {most} {words.get(name, name)} allowed here", "choose less"
-            )
+            raise BadInput(where, f"{value} is more than the {most} {_COUNTED[name]} allowed here", "choose less")
 
     def check_prompts(self, prompts: list[str] | tuple[str, ...], where: str) -> None:
         self.check("prompt_characters", max(map(len, prompts), default=0), where)
         self.check("pictures", len(prompts), where)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raise BadInput where what the recipe says is above a limit; it says everything once it is resolved."""
+        for name in ("rank", "resolution", "steps"):
+            if name in recipe.model_fields_set:
+                self.check(name, getattr(recipe, name) or 0, f"recipe.{name}")
+        self.check("rank", max(recipe.ranks.values(), default=0), "recipe.ranks")
+        self.check_prompts(recipe.preview_prompts, "recipe.preview_prompts")
 
 
 class Task(BaseModel):
@@ -55,8 +67,8 @@ class Task(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
-    def within(self, limits: Limits, folder: Path) -> None:
-        """Raise BadInput where the job asks for more than `limits`; `folder` is the job's."""
+    def within(self, limits: Limits) -> None:
+        """Raise BadInput where the job asks for more than `limits`."""
 
     def reads(self) -> list[tuple[str, str]]:
         """What must be there: the name of each setting that holds a path, and the path."""
@@ -69,17 +81,8 @@ class _OnData(Task):
     recipe: dict[str, Any] = {}
     start: str = ""
 
-    def within(self, limits: Limits, folder: Path) -> None:
-        recipe = Recipe(**self.recipe)
-        limits.check("rank", max([recipe.rank, *recipe.ranks.values()]), "recipe.rank")
-        limits.check("resolution", recipe.resolution or 0, "recipe.resolution")
-        limits.check_prompts(recipe.preview_prompts, "recipe.preview_prompts")
-        if recipe.steps is not None:
-            limits.check("steps", recipe.steps, "recipe.steps")
-        elif recipe.epochs is not None:
-            images = sum(path.suffix.lower() not in BESIDE_IMAGES for path in (folder / self.data).rglob("*.*"))
-            steps = round(recipe.epochs * images / (recipe.batch * recipe.accumulation))
-            limits.check("steps", steps, "recipe.epochs")
+    def within(self, limits: Limits) -> None:
+        limits.check_recipe(Recipe(**self.recipe))
 
     def reads(self) -> list[tuple[str, str]]:
         return [("data", self.data), *([("start", self.start)] if self.start else [])]
@@ -114,7 +117,7 @@ class Caption(Task):
     prompt: str = ""
     dataset: str = ""
 
-    def within(self, limits: Limits, folder: Path) -> None:
+    def within(self, limits: Limits) -> None:
         limits.check_prompts([self.prompt], "caption.prompt")
 
     def reads(self) -> list[tuple[str, str]]:
@@ -134,8 +137,9 @@ class Generate(Task):
     width: Annotated[int, Field(ge=8)] | None = None
     height: Annotated[int, Field(ge=8)] | None = None
 
-    def within(self, limits: Limits, folder: Path) -> None:
-        limits.check_prompts([*self.prompts, self.negative], "generate.prompts")
+    def within(self, limits: Limits) -> None:
+        limits.check_prompts(self.prompts, "generate.prompts")
+        limits.check("prompt_characters", len(self.negative), "generate.negative")
         for name in ("width", "height"):
             limits.check("resolution", getattr(self, name) or 0, f"generate.{name}")
 
@@ -154,7 +158,7 @@ class Grid(Task):
     steps: Steps = 20
     guidance: Guidance | None = None
 
-    def within(self, limits: Limits, folder: Path) -> None:
+    def within(self, limits: Limits) -> None:
         limits.check_prompts(self.prompts, "grid.prompts")
         pictures = len(self.checkpoints) * len(self.strengths) * len(self.prompts)
         limits.check("pictures", pictures, "grid.prompts")
@@ -175,6 +179,9 @@ class Export(Task):
     rank: Rank | None = None
     metadata: Literal["none", "minimal", "full"] = "minimal"
     strength: Strength = 1.0
+
+    def within(self, limits: Limits) -> None:
+        limits.check("rank", self.rank or 0, "export.rank")
 
     def reads(self) -> list[tuple[str, str]]:
         return [("adapter", self.adapter)]
@@ -198,6 +205,9 @@ class Mix(Task):
     out: Text = "mixed.safetensors"
     rank: Rank | None = None
     base: str = ""
+
+    def within(self, limits: Limits) -> None:
+        limits.check("rank", self.rank or 0, "mix.rank")
 
     def reads(self) -> list[tuple[str, str]]:
         return [("adapters", path) for path in self.adapters]

@@ -58,9 +58,9 @@ class Area:
     def library(self) -> Library:
         return Library(self._database, self.folder / "library", self.jobs, self.user, self.room)
 
-    def usage(self) -> int:
-        """How many bytes datasets, jobs and adapters take on the disk; a file in two places counts once."""
-        folders = [self.folder, *(job.folder for job in self.jobs.list(self.user))]
+    def usage(self, *more: Path) -> int:
+        """How many bytes datasets, jobs, adapters and the folders `more` take; a file in two places counts once."""
+        folders = [self.folder, *(job.folder for job in self.jobs.list(self.user)), *more]
         return sum({(at.st_dev, at.st_ino): at.st_size for folder in folders for at in _files_in(folder)}.values())
 
     def room(self) -> int:
@@ -87,7 +87,7 @@ class Area:
     def caption(self, draft: Draft, captioner: str = FILE_NAMES, prompt: str = "") -> Job:
         """Describe the images that have no caption; the dataset takes what comes while it is made."""
         if captioner != FILE_NAMES:
-            captioner = self.base(captioner)  # other folders of the disk are not for captioners either
+            captioner = self._captioner(captioner)
         images = draft.uncaptioned()
         if not images:
             raise BadInput("dataset", "all its images have captions", "clear the captions that should be written anew")
@@ -186,6 +186,15 @@ class Area:
         return checked_base(name, self._settings().model_folders)
 
     # inside
+
+    def _captioner(self, name: str) -> str:
+        """What a captioner is loaded by; it may come from where bases may."""
+        try:
+            return self.base(name)
+        except BadInput:
+            what = f"there is none called {Path(name).name!r} that may be used here"
+            do = "write the id of one on the hub (owner/name), or add its folder in the settings"
+            raise BadInput("captioner", what, do) from None
 
     def _add(
         self,

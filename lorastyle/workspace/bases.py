@@ -26,7 +26,15 @@ def embedded_bases() -> dict[str, Path]:
 def bases_in(folders: Sequence[str]) -> dict[str, Path]:
     """Diffusers folders and single checkpoints in these folders, not deeper, by the names that they are shown under."""
     found = [path for folder in folders if Path(folder).is_dir() for path in sorted(Path(folder).iterdir())]
-    return {path.stem if path.is_file() else path.name: path for path in found if _is_base(path)}
+    return {name_of(str(path)): path for path in found if _is_base(path)}
+
+
+def name_of(source: str) -> str:
+    """What a base calls itself, and adapters call it, by what :func:`lorastyle.load_base` knows it by."""
+    path = Path(source)
+    if not path.is_absolute():
+        return source
+    return path.stem if path.is_file() else path.name
 
 
 def checked_base(name: str, folders: Sequence[str]) -> str:

@@ -26,7 +26,11 @@ class _Table(BaseModel):
 
 
 class Limits(_Table):
-    """What one person may ask for at most. All are published in the studio's settings, and kept wherever they apply."""
+    """What one person may ask for at most. All are published in the studio's settings.
+
+    They are kept when something is added or asked for; what is left to a base or to the number of images is known, and
+    refused, when its job begins. `disk_bytes` decides what may be added or begun: no job ends by what it writes.
+    """
 
     # fmt: off
     upload_bytes: int = _limit(GIB, "bytes", "The largest file that can be added.")

@@ -7,6 +7,7 @@ and some 50 ms) is written beside each hash, so that it can be raised later with
 import base64
 import hashlib
 import hmac
+import json
 import os
 import threading
 from dataclasses import dataclass
@@ -83,8 +84,9 @@ class Users:
         users = dict(cls.from_file(path)._passwords) if Path(path).exists() else {}
         new = name not in users
         users[name] = _Password.of(password)
-        files.write_json(path, {"users": {name: _entry(users[name]) for name in sorted(users)}})
-        Path(path).chmod(0o600)
+        table = {"users": {name: _entry(users[name]) for name in sorted(users)}}
+        with files.new_file(path, mode=0o600) as file:
+            file.write(f"{json.dumps(table, indent=2)}\n".encode())
         return new
 
 

@@ -69,6 +69,11 @@ def test_a_folder_is_loaded_whole_and_without_the_network(folder: Path, family: 
         assert base.fingerprint(role) == made.fingerprint(role)
 
 
+def test_a_base_is_called_as_its_folder(own_plain: Path) -> None:
+    dotted = own_plain.rename(own_plain.with_name("sd.v1"))
+    assert load_base(dotted).name == "sd.v1"
+
+
 def test_nothing_is_loaded_before_it_is_needed(folder: Path) -> None:
     base = load_base(str(folder), device="cpu")
     assert base.parts.loaded == []

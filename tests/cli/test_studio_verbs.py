@@ -1,4 +1,4 @@
-"""`lorastyle estimate`, `caption`, `grid` and `train --from`, on a tiny base in a diffusers folder."""
+"""`lorastyle estimate`, `caption`, `grid`, `bases BASE` and `train --from`, on a tiny base in a diffusers folder."""
 
 import json
 from collections.abc import Callable
@@ -65,6 +65,14 @@ def test_estimate_train_go_on_and_compare(run: Run, base: str, pictures: Path, t
     assert len(cells) == 8
     assert read_parameters(cells[0]["path"])["adapters"][0]["name"] == "first"
     assert Path(json.loads(printed)["sheet"]).is_file()
+
+
+def test_a_base_says_what_it_is(run: Run, base: str) -> None:
+    code, printed, _ = run("bases", base, "--json")
+    told = json.loads(printed)
+    assert code == 0
+    assert told["family"] == "sd1"
+    assert told["presets"].keys() == {"style", "character", "object"}
 
 
 def test_caption_writes_beside_images_without_one(run: Run, pictures: Path) -> None:

@@ -214,6 +214,21 @@ def test_alpha_comes_from_the_tensors_or_from_the_header(tmp_path: Path) -> None
     assert read.alphas[TODAY] == 8.0  # written as an integer by some
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1e-3, 1.0])
+def test_alpha_of_oft_holds_its_rotations_as_in_training(tmp_path: Path, alpha: float) -> None:
+    diag_oft = pytest.importorskip("lycoris.modules.diag_oft")
+    blocks, layer = torch.randn(16, 4, 4, generator=torch.Generator().manual_seed(0)), torch.nn.Linear(64, 64)
+    name = Q.replace("lora_unet_", "oft_unet_")  # as sd-scripts has it
+    file = written(tmp_path, {f"{name}.oft_blocks": blocks, f"{name}.alpha": torch.tensor(alpha)})
+    (held,) = import_adapter(file, "sdxl").factors.values()
+    module = diag_oft.DiagOFTModule("theirs", layer, lora_dim=4, constraint=alpha)
+    with torch.no_grad():
+        module.oft_blocks.copy_(blocks)
+        q = held["blocks"] - held["blocks"].mT
+        ours = torch.linalg.solve(torch.eye(4) - q, torch.eye(4) + q, left=False)
+        torch.testing.assert_close(ours, module.get_r(), rtol=0, atol=1e-4)  # of entries up to 1, by another inverse
+
+
 # which family
 
 

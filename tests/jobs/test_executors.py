@@ -82,6 +82,47 @@ def test_probe(work: Work, pictures: Path) -> None:
     assert result["advice"]
 
 
+@pytest.mark.parametrize("task", ["train", "probe"])
+@pytest.mark.parametrize(
+    ("limit", "open_settings", "where"),
+    [
+        ({"steps": 10}, {"steps": None}, "recipe.steps"),
+        ({"steps": 10}, {"steps": None, "epochs": 4.0}, "recipe.steps"),
+        ({"rank": 4}, {"rank": None}, "recipe.rank"),
+        ({"resolution": 64}, {"resolution": None}, "recipe.resolution"),
+    ],
+)
+def test_what_the_preset_gives_keeps_the_limits(
+    work: Work, pictures: Path, task: str, limit: dict[str, int], open_settings: dict[str, Any], where: str
+) -> None:
+    Workspace(work.root).save_settings({f"limits.{name}": most for name, most in limit.items()})
+    recipe = {name: value for name, value in (RECIPE | open_settings).items() if value is not None}
+    with pytest.raises(BadInput, match="allowed here. Choose less") as refused:
+        do(work, task, data=str(pictures), recipe=recipe)
+    assert refused.value.where == where
+    assert not (work.folder / "run").exists()
+
+
+def test_what_an_adapter_to_go_on_from_gives_keeps_the_limits(work: Work, adapter: Path, pictures: Path) -> None:
+    recipe = {name: value for name, value in RECIPE.items() if name != "rank"}
+    asked = {"data": str(pictures), "recipe": recipe, "start": str(adapter)}
+    workspace = Workspace(work.root)
+    workspace.save_settings({"limits.rank": 2})
+    do(work, "train", **asked)  # the adapter's rank is 2, whatever the preset would give
+    workspace.save_settings({"limits.rank": 1})
+    with pytest.raises(BadInput, match="2 is more than the 1"):
+        do(work, "train", **asked)
+
+
+def test_a_base_larger_than_the_limit_draws_no_larger_than_it(work: Work, adapter: Path) -> None:
+    Workspace(work.root).save_settings({"limits.resolution": 64})
+    do(work, "generate", prompts=["a cat"], steps=1, width=64, height=64)
+    with pytest.raises(BadInput, match="128 is more than the 64"):
+        do(work, "generate", prompts=["a cat"], steps=1, width=64)
+    with pytest.raises(BadInput, match="128 is more than the 64"):
+        do(work, "grid", checkpoints=[str(adapter)], prompts=["a cat"], steps=1)
+
+
 def test_describe_tells_what_the_forms_need(work: Work) -> None:
     facts = do(work, "describe", base="pocket")["facts"]
     assert lorastyle.BaseFacts.from_json(facts) == lorastyle.shipped_facts()

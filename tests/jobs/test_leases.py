@@ -1,9 +1,11 @@
 """Who holds a job, and what becomes of it when the holder dies; the holders are processes that are really killed."""
 
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,22 @@ def leases(jobs: Jobs) -> Leases:
 @pytest.fixture
 def watch(jobs: Jobs, leases: Leases) -> Supervisor:
     return Supervisor(jobs.root, leases)
+
+
+class Linked(Database):
+    """Rows that name another, which must be there when the transaction ends."""
+
+    schema = "CREATE TABLE rows (id INTEGER PRIMARY KEY, other REFERENCES rows (id) DEFERRABLE INITIALLY DEFERRED)"
+
+
+def test_a_change_that_cannot_be_kept_is_undone(tmp_path: Path) -> None:
+    database = Linked(tmp_path / "linked.sqlite")
+    database.rows("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), database.change() as change:
+        change.execute("INSERT INTO rows VALUES (1, 99)")
+    with database.change() as change:
+        change.execute("INSERT INTO rows VALUES (2, NULL)")
+    assert [row["id"] for row in database.rows("SELECT id FROM rows")] == [2]
 
 
 def ends(jobs: Jobs, job: Job) -> list[str]:

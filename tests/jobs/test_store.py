@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,6 @@ def test_ids_cannot_be_counted_or_guessed_and_are_no_options(jobs: Jobs, trainin
         ("train", {"data": "IMAGES", "recipe": {"rank": 0}}, "recipe.rank"),
         ("train", {"data": "IMAGES", "recipe": {"rnak": 1}}, "recipe.rnak"),
         ("train", {"data": "IMAGES", "recipe": {"steps": 200_000}}, "recipe.steps"),
-        ("train", {"data": "IMAGES", "recipe": {"epochs": 90_000, "batch": 1}}, "recipe.epochs"),
         ("train", {"data": "IMAGES", "recipe": {"resolution": 4096}}, "recipe.resolution"),
         ("publish", {"bundle": "IMAGES", "repo": "../x"}, "publish.repo"),
     ],
@@ -77,6 +77,29 @@ def test_limits_can_be_chosen(tmp_path: Path, images: Path) -> None:
     with pytest.raises(BadInput, match="1 jobs are waiting"):
         jobs.add("train", {"data": str(images), "recipe": {"rank": 4}})
     jobs.add("train", {"data": str(images), "recipe": {"rank": 4}}, owner="somebody else")
+    exactly = Jobs(tmp_path / "strict", Limits(pictures=2, prompt_characters=3))
+    exactly.add("generate", {"prompts": ["a", "b"], "negative": "bad"}, owner="ana")
+    with pytest.raises(BadInput, match="more than the 3 characters"):
+        exactly.add("generate", {"prompts": ["a", "b"], "negative": "blurred"}, owner="ana")
+    jobs.add("train", {"data": str(images)}, owner="who leaves the rank to the base, which the worker knows")
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "where"),
+    [
+        ("train", {"data": "IMAGES", "recipe": {"ranks": {"to_q": 8}}}, "recipe.ranks"),
+        ("export", {"adapter": "IMAGES", "to": "kohya", "rank": 8}, "export.rank"),
+        ("mix", {"adapters": {"IMAGES": 1.0}, "rank": 8}, "mix.rank"),
+    ],
+)
+def test_the_rank_is_limited_wherever_one_is_asked_for(
+    tmp_path: Path, images: Path, task: str, settings: dict[str, Any], where: str
+) -> None:
+    jobs = Jobs(tmp_path / "strict", Limits(rank=4))
+    told = json.loads(json.dumps(settings).replace("IMAGES", str(images)))
+    with pytest.raises(BadInput, match="8 is more than the 4 dimensions of rank") as refused:
+        jobs.add(task, told)
+    assert refused.value.where == where
 
 
 def test_a_folder_is_filled_before_anyone_sees_it(jobs: Jobs) -> None:

@@ -80,9 +80,11 @@ def stand(jobs: Jobs, job: Job, state: str, **columns: Any) -> Job:
     return jobs.get(job.id)
 
 
-def training(jobs: Jobs, data: Path, title: str, steps: tuple[int, ...], owner: str = "me") -> Job:
+def training(
+    jobs: Jobs, data: Path, title: str, steps: tuple[int, ...], owner: str = "me", base: str = "pocket"
+) -> Job:
     """A training that has ended, with a preview and a checkpoint (an empty file) at each of `steps`."""
-    job = jobs.add("train", {"data": str(data), "base": "pocket", "recipe": {}}, owner=owner, title=title)
+    job = jobs.add("train", {"data": str(data), "base": base, "recipe": {}}, owner=owner, title=title)
     for number, step in enumerate(steps):
         checkpoint = job.run / "checkpoints" / ADAPTER.format(step=step)
         checkpoint.parent.mkdir(parents=True)
@@ -115,12 +117,12 @@ def grid(jobs: Jobs, trained: Job, strengths: list[float], prompts: list[str], o
     return stand(jobs, job, "done", result={"sheet": cells[0]["path"], "cells": cells})
 
 
-def adapter(path: Path, trigger: str = "", rank: int = 4, kind: str = "lora") -> Path:
+def adapter(path: Path, trigger: str = "", rank: int = 4, kind: str = "lora", base: str = "pocket") -> Path:
     """A file that is an adapter to whoever reads its header."""
     factors = {"lora_A.weight": (rank, 8), "lora_B.weight": (8, rank)}
     if kind == "dora":
         factors |= {"lora_magnitude_vector": (8,)}
     tensors = {f"unet.mid.attn.to_q.{name}": np.zeros(shape, np.float32) for name, shape in factors.items()}
-    told = {"lorastyle.trigger": trigger, "lorastyle.base": "pocket", "lorastyle.family": "pocket"}
+    told = {"lorastyle.trigger": trigger, "lorastyle.base": base, "lorastyle.family": "pocket"}
     save_file(tensors, path, metadata=told)
     return path

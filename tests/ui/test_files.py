@@ -31,7 +31,7 @@ def test_previews_and_pictures_are_shown_and_can_be_taken_home(studio: Running, 
     jobs = studio.workspace.jobs
     trained, drawn = seeding.training(jobs, tmp_path, "previews", (10,)), seeding.drawing(jobs, "a cat", 20)
     with studio.client() as client:
-        for address in (files.url("preview", trained.id, 10, 0), files.picture(drawn), files.thumbnail(drawn)):
+        for address in (files.url("preview", trained.id, 10, 0), files.picture(drawn)):
             answer = client.get(address[1:])
             assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
             assert "content-disposition" not in answer.headers

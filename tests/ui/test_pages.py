@@ -1,5 +1,6 @@
 """The pages' buttons as endpoints: what they do to jobs, adapters and settings, and what they refuse, in sentences."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from lorastyle import Card, Job, Workspace, write_image
+from lorastyle import BadInput, Card, Draft, Job, Workspace, shipped_facts, write_image
 from tests.ui import seeding
+from ui import files
 from ui.pages.compare import sides
+from ui.pages.generate import cancel_all
 
 PROMPT = "a cat face, inkstyle"
 NO_ADAPTERS = ("", 1.0) * 4
@@ -109,6 +112,44 @@ def test_a_job_is_told_without_a_path_of_the_server(pages: Pages) -> None:
     assert str(pages.workspace.root) not in str(pages.press("queue_clone", pages.trained.id))
 
 
+# Review
+
+
+@pytest.fixture
+def draft(pages: Pages, tmp_path: Path) -> Iterator[Draft]:
+    """A dataset of one picture of 600 pixels."""
+    made = pages.workspace.area().new_dataset("Review")
+    made.add([seeding.picture(tmp_path / "cat.png", 10, 600)])
+    yield made
+    made.delete()
+
+
+def seen(pages: Pages, draft: Draft, base: str) -> tuple[set[str], str]:
+    """What there is to be said of the pictures as that base would train them, and of the crops."""
+    told = pages.press("review_rows", {"data": draft.id, "base": base})
+    return {one["code"] for row in told["rows"] for one in row["warnings"]}, told["crops"]
+
+
+def test_the_review_goes_on_with_a_base_that_is_mistyped(pages: Pages, draft: Draft) -> None:
+    codes, crops = seen(pages, draft, "mistyped")
+    assert "small" in codes  # for the 1024 pixels that most bases have
+    assert crops == ""
+    asked = {"data": draft.id, "base": "mistyped", "id": draft.rows()[0].id, "text": "a cat"}
+    assert [row["caption"] for row in pages.press("review_set_caption", asked)["rows"]] == ["a cat"]
+
+
+def test_crops_are_those_of_the_base_once_a_job_has_looked_at_it(pages: Pages, draft: Draft) -> None:
+    codes, crops = seen(pages, draft, "someone/sd")
+    assert "small" in codes
+    assert "someone/sd are not known yet" in crops
+    jobs = pages.workspace.jobs
+    facts = shipped_facts().as_json() | {"resolution": 512, "divisor": 64}
+    seeding.stand(jobs, jobs.add("describe", {"base": "someone/sd"}), "done", result={"facts": facts})
+    codes, crops = seen(pages, draft, "someone/sd")
+    assert "small" not in codes
+    assert crops == ""
+
+
 # Generate
 
 
@@ -149,21 +190,56 @@ def test_pictures_give_their_settings_back(pages: Pages) -> None:
 
 
 def test_a_picture_of_a_file_gives_its_settings_back(pages: Pages, tmp_path: Path) -> None:
-    image = Image.new("RGB", (8, 8))
-    told = {"prompt": "a far island", "seed": 123454321, "adapters": [{"name": pages.ink.path.stem, "strength": 0.35}]}
-    image.info["lorastyle"] = json.dumps(told)
-    write_image(tmp_path / "drawn.png", image)
-    again = str(pages.press("generate_read", handle_file(tmp_path / "drawn.png")))
+    drawn = picture_with(tmp_path, [{"name": pages.ink.path.stem, "strength": 0.35}])
+    again = str(pages.press("generate_read", handle_file(drawn)))
     for part in ("a far island", "123454321", pages.ink.id, "0.35"):
         assert part in again
     write_image(tmp_path / "plain.png", Image.new("RGB", (8, 8)))
     assert "say how it was drawn" in pages.refusal("generate_read", handle_file(tmp_path / "plain.png"))
 
 
+def test_adapters_of_one_title_are_told_apart(pages: Pages, tmp_path: Path) -> None:
+    library = pages.workspace.area().library()
+    first, second = (
+        library.add(seeding.adapter(tmp_path / f"{rank}.safetensors", "twin", rank), "Twin") for rank in (2, 3)
+    )
+    ids, _ = draw(pages, adapters=(first.id, 0.6, second.id, -0.4, *NO_ADAPTERS[4:]))
+    again = str(pages.press("generate_reuse", ids[0]))
+    assert all(part in again for part in (first.id, second.id, "-0.4"))
+    drawn = picture_with(tmp_path, [{"name": "Twin", "strength": 0.35, "hash": _hash(second)}])
+    told = str(pages.press("generate_read", handle_file(drawn)))
+    assert f"'value': '{second.id}'" in told
+    assert f"'value': '{first.id}'" not in told
+    nameless = picture_with(tmp_path, [{"name": "Twin", "strength": 0.35}])
+    assert "several" in pages.refusal("generate_read", handle_file(nameless))
+
+
+def picture_with(folder: Path, adapters: list[dict[str, Any]]) -> Path:
+    """A picture whose file says that it was drawn with these adapters."""
+    image = Image.new("RGB", (8, 8))
+    image.info["lorastyle"] = json.dumps({"prompt": "a far island", "seed": 123454321, "adapters": adapters})
+    write_image(folder / "drawn.png", image)
+    return folder / "drawn.png"
+
+
+def _hash(card: Card) -> str:
+    """As the file of a picture has it."""
+    return hashlib.sha256(card.path.read_bytes()).hexdigest()[:10]
+
+
 def test_drawing_stops(pages: Pages) -> None:
     ids, _ = draw(pages, pictures=2)
     assert sorted(pages.press("generate_stop")) == sorted(ids)
     assert {pages.workspace.jobs.get(id).state for id in ids} == {"cancelled"}
+
+
+def test_drawing_stops_although_a_picture_is_done_meanwhile(pages: Pages) -> None:
+    ids, _ = draw(pages, pictures=3)
+    jobs = pages.workspace.jobs
+    found = [jobs.get(id) for id in ids]
+    seeding.stand(jobs, found[0], "done")
+    assert cancel_all(jobs, found) == ids[1:]
+    assert [jobs.get(id).state for id in ids] == ["done", "cancelled", "cancelled"]
 
 
 def test_what_cannot_be_drawn_is_told(pages: Pages) -> None:
@@ -213,6 +289,21 @@ def test_sides_are_known_again_after_a_reload(pages: Pages) -> None:
     assert again == [(asked[0], 0.6), (asked[1], 0.4)]
 
 
+def test_an_adapter_and_a_checkpoint_of_one_folder_are_of_one_base(pages: Pages, tmp_path: Path) -> None:
+    workspace, here = pages.workspace, pages.workspace.area()
+    (tmp_path / "mine.v1").mkdir()
+    (tmp_path / "mine.v1" / "model_index.json").write_text("{}")
+    workspace.save_settings({"model_folders": [str(tmp_path)]})
+    at = str(tmp_path / "mine.v1")
+    trained = seeding.training(workspace.jobs, workspace.root, "Mine", (50,), base=at)
+    card = here.library().add(seeding.adapter(tmp_path / "a.safetensors", base="mine.v1"), "Mine")
+    pair = (f"adapter:{card.id}", f"checkpoint:{trained.id}:50")
+    assert sides.base_of(workspace, here, pair) == at
+    assert sides.base_of(workspace, here, (sides.BASE, pair[0])) == at
+    with pytest.raises(BadInput, match=r"different bases, pocket and mine\.v1"):
+        sides.base_of(workspace, here, (f"adapter:{pages.ink.id}", pair[1]))
+
+
 def test_a_picture_that_was_sent_is_compared_under_its_own_settings(pages: Pages) -> None:
     sent = seeding.drawing(pages.workspace.jobs, "a tall ship", 5, {str(pages.ink.path): 0.7})
     pair = pages.press("compare_draw", "base", f"picture:{sent.id}", 1.0, 1.0, "something else", 99)
@@ -229,6 +320,12 @@ def test_a_grid_is_one_job_of_all_cells(pages: Pages) -> None:
     assert "choose the prompts" in pages.refusal("compare_grid", pages.trained.id, [50], [1.0], " ", 0).lower()
 
 
+def test_what_was_typed_and_is_not_there_is_told(pages: Pages) -> None:
+    assert "'the last' is no step" in pages.refusal("compare_grid", pages.trained.id, ["the last"], [1.0], "a cat", 0)
+    for side in (f"checkpoint:{pages.trained.id}:last", "my Ink", None):
+        assert "from the list" in pages.refusal("compare_draw", "base", side, 1.0, 1.0, PROMPT, 0)
+
+
 def test_the_cell_that_is_kept_is_published_with_its_strength(pages: Pages) -> None:
     library = pages.workspace.area().library()
     for checkpoint in pages.workspace.jobs.checkpoints(pages.trained.id):
@@ -236,8 +333,14 @@ def test_the_cell_that_is_kept_is_published_with_its_strength(pages: Pages) -> N
     drawn = seeding.grid(pages.workspace.jobs, pages.trained, [0.5, 0.75], [PROMPT])
     card = library.card(pages.press("compare_keep", drawn.id, "1", "Kept"))
     assert (card.title, card.strength, card.rank, card.step) == ("Kept", 0.75, 1, 50)
+    asked = ("base", f"adapter:{card.id}", 1.0, 1.0, PROMPT, 12)
+    before = pages.press("compare_draw", *asked)
     again = library.card(pages.press("compare_keep", drawn.id, "2", ""))
     assert (again.id, again.strength, again.rank) == (card.id, 0.5, 2)
+    after = pages.press("compare_draw", *asked)
+    assert after[0] == before[0]  # of the base
+    assert after[1] != before[1]  # which shows the former checkpoint
+    assert files.card(again) != files.card(card)
     assert "like best" in pages.refusal("compare_keep", drawn.id, "", "")
 
 
@@ -287,6 +390,13 @@ def test_exports_mixes_and_merges_become_jobs(pages: Pages) -> None:
     assert jobs.get(mix.id).state == "cancelled"
 
 
+def test_an_adapter_is_brought_in(pages: Pages) -> None:
+    file = seeding.adapter(pages.workspace.root / "from elsewhere.safetensors", "foreign")
+    job = pages.workspace.jobs.get(pages.press("library_import", handle_file(file), "pocket"))
+    assert (job.task, job.settings["family"]) == ("import", "pocket")
+    assert (job.folder / "upload.safetensors").read_bytes() == file.read_bytes()
+
+
 # Settings
 
 
@@ -299,3 +409,16 @@ def test_settings_are_changed_and_checked(pages: Pages, tmp_path: Path) -> None:
     assert (now.theme, now.model_folders) == ("dark", [str(tmp_path)])
     assert now.limits.model_dump() == limits | {"rank": 64}
     assert "no such folder" in pages.refusal("settings_save", "pocket", "/no/such", "dark", "en", *shown)
+
+
+def test_limits_that_are_shown_rounded_stay_as_they_are(pages: Pages) -> None:
+    workspace = pages.workspace
+    workspace.save_settings({"limits.upload_bytes": 2**30 + 12_345, "limits.unpacked_bytes": 500_000})
+    limits = workspace.settings.limits.model_dump()
+    shown = [round(value / 2**30, 3) if name.endswith("bytes") else value for name, value in limits.items()]
+    shown[list(limits).index("rank")] = 32
+    shown[list(limits).index("disk_bytes")] = 0.5
+    pages.press("settings_save", "pocket", "", "dark", "en", *shown)
+    assert workspace.settings.limits.model_dump() == limits | {"rank": 32, "disk_bytes": 2**29}
+    shown[list(limits).index("rank")] = None
+    assert "give each a number" in pages.refusal("settings_save", "pocket", "", "dark", "en", *shown).lower()

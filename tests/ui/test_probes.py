@@ -2,19 +2,24 @@
 
 import http.client
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import httpx
 import pytest
 
 from lorastyle import Draft, Job, Users, Workspace
 from tests.ui import seeding
 from tests.ui.conftest import Running, running
+from ui.bodies import Bodies
+from ui.login import TRIES, Door
 
 PASSWORD = "correct horse"
 MODELS = "anns-models"
@@ -49,9 +54,9 @@ class Held:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A studio that ann and ben log in to; at most 2 MiB can be sent at once."""
+    """A studio that ann, ben and cleo log in to; at most 2 MiB can be sent at once."""
     folder = tmp_path_factory.mktemp("shared")
-    for name in ("ann", "ben"):
+    for name in ("ann", "ben", "cleo"):
         Users.add(folder / "users.json", name, PASSWORD)
     root = folder / "root"
     (folder / MODELS).mkdir()
@@ -60,6 +65,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (root / "secret.txt").write_text(SECRET)
     with running(root, "--auth-file", str(folder / "users.json"), "--admin", "ann") as studio:
         yield studio
+
+
+@contextmanager
+def changed(studio: Running, changes: dict[str, int]) -> Iterator[None]:
+    """Other limits for a while, set in the studio's folder."""
+    limits = studio.workspace.settings.limits
+    studio.workspace.save_settings(changes)
+    yield
+    studio.workspace.save_settings({name: getattr(limits, name.removeprefix("limits.")) for name in changes})
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +156,38 @@ def test_uploads_that_are_too_large_are_refused(ann: httpx.Client) -> None:
     assert ann.post("/gradio_api/upload", files=fits).status_code == 200
     assert ann.post("/gradio_api/upload", files=exceeds).status_code == 413
     assert ann.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 2**22)}).status_code == 413
+
+
+def test_a_new_limit_of_uploads_holds_at_once(shared: Running, ann: httpx.Client) -> None:
+    larger = {"files": ("a.png", b"x" * (3 * 2**20 + 2**19))}
+    with changed(shared, {"limits.upload_bytes": 4 * 2**20}):
+        assert ann.post("/gradio_api/upload", files=larger).status_code == 200
+        assert ann.post("/gradio_api/upload", files={"files": ("a.png", b"x" * (6 * 2**20))}).status_code == 413
+    assert ann.post("/gradio_api/upload", files=larger).status_code == 413
+
+
+def test_uploads_take_room_until_they_are_taken_in(shared: Running) -> None:
+    """Both those that came earlier and those that came since the room was looked at."""
+    workspace, megabyte = shared.workspace, {"files": ("a.png", b"x" * 2**20)}
+    earlier = workspace.root / "cache" / "from-people" / "cleo" / "some" / "a.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"x" * 2**20)
+    room = workspace.area("cleo").usage() + 2 * 2**20 + 2**19
+    with changed(shared, {"limits.disk_bytes": room}), logged_in(shared, "cleo") as cleo:
+        assert cleo.post("/gradio_api/upload", files=megabyte).status_code == 200
+        refused = cleo.post("/gradio_api/upload", files=megabyte)
+    assert refused.status_code == 413
+    assert "no room left" in refused.text
+
+
+def test_a_sweep_does_without_what_vanishes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there when it is looked at
+    old = tmp_path / "from-people" / "ann" / "old"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    Bodies(tmp_path, lambda: 2**20).sweep()
+    assert not old.exists()
+    assert old.parent.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -263,6 +309,29 @@ def test_a_wrong_password_lets_nobody_in(shared: Running) -> None:
             assert client.post("/login", data={"username": name, "password": password}).status_code == 400
         client.cookies.set("lorastyle-session", "made-up")
         assert client.get("/config").status_code == 401
+
+
+def test_many_tries_at_once_are_as_few_as_one_after_the_other(tmp_path: Path) -> None:
+    Users.add(tmp_path / "users.json", "ann", PASSWORD)
+    door, told = Door(Users.from_file(tmp_path / "users.json")), []
+
+    async def app(*request: Any) -> None:
+        assert await door.answered(*request)
+
+    async def log_in(client: httpx.AsyncClient, password: str) -> None:
+        told.append((await client.post("/login", data={"username": "ann", "password": password})).status_code)
+
+    async def try_all() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://studio") as client:
+            for _ in range(TRIES):
+                await log_in(client, PASSWORD)  # who is let in has not tried
+            async with anyio.create_task_group() as tries:
+                for _ in range(2 * TRIES):
+                    tries.start_soon(log_in, client, "wrong password")
+
+    with ThreadPoolExecutor(1) as other:  # where no browser of another test has left its loop running
+        other.submit(anyio.run, try_all).result()
+    assert (told.count(200), told.count(400), told.count(429)) == (TRIES, TRIES, TRIES)
 
 
 def test_the_cookie_is_for_this_server_alone(shared: Running) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from lorastyle import BadInput, Recipe, shipped_facts
+from lorastyle import BadInput, Recipe, Workspace, shipped_facts
+from tests.ui import seeding
 from ui import uploads
 from ui.pages.train.form import MAIN, MORE, Choice, as_text, own_of, recipe_of, suggestions, table
 from ui.pages.train.trigger import check_trigger
@@ -133,6 +134,27 @@ def test_uploads_lie_as_the_person_had_them(monkeypatch: pytest.MonkeyPatch, tmp
         assert sorted(path.name for path in paths[0].iterdir()) == ["cat.png", "cat.txt"]
     uploads.discard(sent)
     assert not list((tmp_path / "abc").iterdir())
+
+
+def test_uploads_of_equal_names_all_come_in_with_their_captions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two folders of one name, as a browser sends them: one folder's files of a stem, then the other's."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "store"))
+    (tmp_path / "store").mkdir()
+    area, sent = Workspace(tmp_path / "studio").area(), []
+    for number, name in enumerate(("cat.png", "cat.png", "cat.txt", "dog.png", "pets/cat.png", "pets/cat.png")):
+        path = tmp_path / "store" / str(number)
+        path.write_text("the second cat") if name.endswith("txt") else seeding.picture(path, 40 * number)
+        sent.append({"path": str(path), "name": name})
+    draft = area.new_dataset("pets")
+    with uploads.laid_out(sent) as paths:
+        took = draft.add(paths)
+    assert (len(took.added), took.refused) == (5, ())
+    captions = sorted((row.name, row.caption) for row in draft.rows())
+    assert captions == [
+        ("cat.png", ""), ("cat.png", ""), ("cat.png", ""), ("cat.png", "the second cat"), ("dog.png", ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../outside.png", ""])

@@ -19,6 +19,7 @@ expect.set_options(timeout=60_000)
 Page = Any
 
 INK = CODE / "sample_data" / "ink"
+SERVER = re.compile("component_server")  # where widgets call their server functions
 SOME = [INK / f"{name}{ending}" for name in ("cat", "owl", "fox") for ending in (".png", ".txt")]
 
 
@@ -144,6 +145,88 @@ def test_choices_survive_a_reload_and_become_the_job_s_recipe(studio: Running, p
     page.locator("#job-cancel").click()
     expect(page.locator(".watch .state")).to_have_text("cancelled")
     assert studio.workspace.jobs.get(job.id).state == "cancelled"
+
+
+def test_an_edit_that_waits_goes_to_its_own_dataset(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    caption = page.get_by_label("Caption of cat.png")
+    with _held(page, "set_caption") as release:
+        for text in ("first", "second"):  # the second one waits for the first
+            caption.fill(text)
+            caption.blur()
+        page.click("#to-choose")  # where no dataset is under review
+        expect(page.locator("#start")).to_be_visible()
+        with page.expect_response(lambda response: _asks(response.request, "set_caption", "second")) as answer:
+            release()
+    assert "error" not in answer.value.json()
+    assert _row(draft, "cat.png").caption == "second"
+
+
+def test_a_focus_point_that_waits_outlives_a_caption(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    card = page.locator(".review article", has=page.get_by_label("Caption of wide.png"))
+    with page.expect_response(lambda response: _asks(response.request, "set_focus")):
+        card.locator(".focus").press("ArrowRight")
+        card.locator("textarea").fill("a wide picture")
+        card.locator("textarea").blur()
+    assert _row(draft, "wide.png").focus == pytest.approx((0.52, 0.5))
+
+
+def test_undo_comes_after_what_was_typed_before_it(studio: Running, page: Page, draft: Draft) -> None:
+    draft.set_caption(_row(draft, "cat.png").id, "a cat with a hat")
+    opened(page, studio, draft, "review")
+    with _held(page, "set_caption") as release:
+        page.get_by_label("Caption of owl.png").fill("a mistake")
+        page.get_by_role("button", name="Undo").click()
+        page.evaluate("() => new Promise(requestAnimationFrame)")  # time enough for an undo that does not wait
+        with page.expect_response(lambda response: _asks(response.request, "undo")):
+            release()
+    expect(page.get_by_label("Caption of owl.png")).to_have_value("[trigger] emoji of an owl")
+    assert _row(draft, "owl.png").caption == "[trigger] emoji of an owl"
+    assert _row(draft, "cat.png").caption == "a cat with a hat"
+
+
+def test_what_was_refused_is_told_until_it_was_read(studio: Running, page: Page, draft: Draft, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    draft.add([tmp_path / "broken.png"])
+    opened(page, studio, draft, "review")
+    told = page.locator(".review .refused")
+    expect(told.locator("li")).to_have_text(draft.refused())
+    told.get_by_role("button").click()
+    expect(told).to_be_hidden()
+    assert draft.refused() == []
+    page.reload()
+    expect(page.locator(".review article")).to_have_count(4)
+    expect(told).to_be_hidden()
+
+
+@contextmanager
+def _held(page: Page, call: str) -> Iterator[Any]:
+    """Hold requests back that call a server function, until what is given is called."""
+    held: list[Any] = []
+    free = False
+
+    def take(route: Any) -> None:
+        if free or not _asks(route.request, call):
+            route.continue_()
+        else:
+            held.append(route)
+
+    def release() -> None:
+        nonlocal free
+        free = True
+        for route in held:
+            route.continue_()
+
+    page.route(SERVER, take)
+    yield release
+    page.unroute(SERVER)
+
+
+def _asks(request: Any, call: str, text: str = "") -> bool:
+    """Whether a request calls that server function, with that text."""
+    sent = request.post_data or ""
+    return "component_server" in request.url and f'"{call}"' in sent and text in sent
 
 
 @contextmanager

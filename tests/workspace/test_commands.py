@@ -1,4 +1,4 @@
-"""`lorastyle dataset`, `library` and `user`: the same workspace from the command line."""
+"""`lorastyle dataset`, `library`, `settings` and `user`: the same workspace from the command line."""
 
 import io
 import json
@@ -58,11 +58,39 @@ def test_a_dataset(run: Run, tmp_path: Path) -> None:
     assert run("dataset", "list")["datasets"] == []
 
 
+def test_jobs_on_a_dataset(run: Run, tmp_path: Path) -> None:
+    save(tmp_path / "set" / "red_cat.png", 1)
+    id = run("dataset", "add", str(tmp_path / "set"))["dataset"]
+    jobs = Workspace(tmp_path / "studio").jobs
+    written = jobs.get(run("dataset", "describe", id)["id"])
+    assert (written.task, written.settings["captioner"]) == ("caption", "file names")
+    ink = run("library", "add", str(adapter(tmp_path / "ink.safetensors")))
+    train = ("dataset", "train", id, "--purpose", "character", "--trigger", "p33p", "--steps", "20")
+    job = jobs.get(run(*train, "--from", ink["id"], "--title", "Bird")["id"])
+    assert (job.task, job.title, job.owner) == ("train", "Bird", "me")
+    assert job.settings["start"] == ink["path"]
+    assert job.settings["recipe"] == {"purpose": "character", "trigger": "p33p", "steps": 20}
+    assert "no such dataset" in run(*train, "--user", "anna", fails=True)
+    assert "no such adapter" in run(*train, "--from", "nothing", fails=True)
+
+
+def test_settings(run: Run) -> None:
+    assert run("settings")["limits"]["steps"] == 100_000
+    assert run("settings", "limits.steps=200", "theme=dark")["limits"]["steps"] == 200
+    assert run("settings")["theme"] == "dark"
+    assert "no such setting" in run("settings", "nothing=1", fails=True)
+    assert "has no '='" in run("settings", "theme", fails=True)
+
+
 def test_the_library(run: Run, tmp_path: Path) -> None:
     id = run("library", "add", str(adapter(tmp_path / "ink.safetensors")))["id"]
     run("library", "rename", id, "Sumi ink")
     run("library", "note", id, "at 0.8")
     assert run("library", "tag", id, "black", "white")["tags"] == ["black", "white"]
+    assert run("library", "prefer", id, "-0.5")["strength"] == -0.5
+    published = run("library", "publish", id, "anna/sumi")
+    assert Workspace(tmp_path / "studio").jobs.get(published["id"]).settings["private"]
+    assert "repo" in run("library", "publish", id, "sumi", fails=True)
     (card,) = run("library", "list", "sumi")["adapters"]
     assert (card["title"], card["notes"], card["kind"]) == ("Sumi ink", "at 0.8", "lora")
     assert run("library", "delete", id)["binned"]

@@ -191,6 +191,36 @@ def test_keeping_while_it_trains(workspace: Workspace, area: Area, training: Job
     assert [one.id for one in area.library().cards()] == [card.id]
 
 
+def test_each_checkpoint_that_is_kept_has_a_file_of_its_own(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    (last,) = area.library().cards()
+    held = last.path.read_bytes()
+    waiting = area.generate("pocket", ["x"], {last.id: 1.0})
+    early = area.library().keep(training.id, 10)
+    assert last.path.read_bytes() == held  # and so the job draws what it was asked to draw
+    area.jobs.cancel(waiting.id)
+    late = area.library().keep(training.id, 20)
+    assert len({last.path, early.path, late.path}) == 3
+    assert list(late.path.parent.glob("*.safetensors")) == [late.path]
+    assert area.library().keep(training.id, 10).path == early.path  # what was drawn with it is known by its path
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("someone/style-base", "someone/style-base"), ("sd.v1", "sd.v1"), ("sd.v2.safetensors", "sd.v2")],
+)
+def test_a_kept_checkpoint_calls_its_base_as_that_calls_itself(
+    workspace: Workspace, area: Area, training: Job, tmp_path: Path, source: str, name: str
+) -> None:
+    (tmp_path / "sd.v1").mkdir()
+    (tmp_path / "sd.v2.safetensors").touch()
+    workspace.save_settings({"model_folders": [str(tmp_path)]})
+    base = source if "someone" in source else str(tmp_path / source)
+    of_it = area.train(area.datasets()[0], base, {})
+    adapter(of_it.run / "checkpoints" / "step-000010" / "adapter.safetensors")
+    assert area.library().keep(of_it.id, 10).base == name
+
+
 def test_a_bundle(workspace: Workspace, area: Area, training: Job) -> None:
     trained(workspace, training)
     (card,) = area.library().cards()

@@ -1,6 +1,7 @@
 """Who may log in."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,20 @@ def test_logging_in(tmp_path: Path) -> None:
     assert not Users.add(path, "anna", "another password")
     assert Users.from_file(path).check("anna", "another password")
     assert not Users.from_file(path).check("anna", PASSWORD)
+
+
+def test_nobody_else_can_ever_read_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, seen, put = tmp_path / "auth.json", [], os.replace
+
+    def seeing(new: Path, place: Path) -> None:
+        seen.append(new.stat().st_mode & 0o777)
+        put(new, place)
+
+    monkeypatch.setattr(os, "replace", seeing)
+    for name in ("anna", "ben"):
+        Users.add(path, name, PASSWORD)
+        path.chmod(0o644)  # by somebody's copy or editor
+    assert seen == [0o600, 0o600]
 
 
 def test_equal_passwords_have_different_hashes(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_bases_that_may_not_be_used(area: Area, draft: Draft, base: str, tmp_pat
 
 def test_folders_that_may_not_be_used_are_no_captioners(area: Area, draft: Draft, tmp_path: Path) -> None:
     draft.add([save(tmp_path / "a.png")])
-    with pytest.raises(BadInput, match="may be used here"):
+    with pytest.raises(BadInput, match=r"captioner: .*may be used here"):
         area.caption(draft, captioner=str(tmp_path))
     assert area.jobs.list() == []
 

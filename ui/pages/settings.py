@@ -61,7 +61,9 @@ def page(workspace: Workspace) -> None:
             raise BadInput("Settings", "only the person who runs this studio can change them", "ask them to")
         listed = [line.strip() for line in (folders or "").splitlines() if line.strip()]
         asked: dict[str, Any] = {"default_base": base, "model_folders": listed, "theme": theme, "language": language}
-        asked |= {f"limits.{name}": _meant(name, value) for name, value in limits.items()}
+        now = workspace.settings  # bytes are shown rounded: what stands as it was shown stays what it is
+        changed = {name: value for name, value in limits.items() if value != _shown(name, now)}
+        asked |= {f"limits.{name}": _meant(name, value) for name, value in changed.items()}
         return workspace.save_settings(asked).model_dump()
 
     def saved(request: gr.Request) -> list[Any]:

@@ -13,5 +13,16 @@ def opened(handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
     gr.on(None, told(handler), None, list(outputs), api_visibility="private", show_progress="hidden", queue=False)
 
 
+def remembered(event: Any, job: gr.Textbox) -> None:
+    """Once an event of a button is done, put the job that it set into the address, so that a reload shows it again."""
+    event.success(None, [job], None, js=_REMEMBER, api_visibility="private")
+
+
+_REMEMBER = """(job) => {
+  const address = new URL(location.href);
+  address.searchParams.set("job", job);
+  address.searchParams.delete("cell");
+  history.replaceState(history.state, "", address);
+}"""
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Of events that only keep the page up to date: no endpoint, and nothing flickers."""

@@ -13,12 +13,14 @@ const make = (tag, className = "", text = "") => {
   return node;
 };
 const say = (text, bad = false) => { status.textContent = text; status.classList.toggle("bad", bad); };
+// What is asked is about the dataset that is open now, unless the request says of which it is; the answer says it too.
 const ask = async (call, request = {}) => {
+  const about = request.data ?? data;
   let answer;
-  try { answer = await server[call]({ data, trigger: props.value?.trigger ?? "", base: props.value?.base ?? "", ...request }); }
+  try { answer = await server[call]({ data: about, trigger: props.value?.trigger ?? "", base: props.value?.base ?? "", ...request }); }
   catch (error) { say("The studio does not answer. Is it still running? Your last change may not be saved.", true); throw error; }
   if (answer.error) { say(answer.error, true); throw new Error(answer.error); }
-  return answer;
+  return { ...answer, data: about };
 };
 const percent = (share) => `${Math.round(share * 100)} %`;
 
@@ -36,6 +38,7 @@ function drawCrop(entry) {
 function update(row) {
   const entry = cards.get(row.id);
   if (!entry) return;
+  if (entry.waiting.has(saveFocus)) row.focus = entry.row.focus;
   entry.row = row;
   if (!entry.card) return;
   // What is being typed stays; it is newer than what came back.
@@ -55,18 +58,28 @@ function moveFocus(entry, x, y) {
   drawCrop(entry);
 }
 
-// Edits of one image go one after the other, so that the last one stays.
+// Edits of one image go one after the other, so that the last one stays; and to the dataset that it is in.
 function send(entry, call, request) {
   entry.sending = (entry.sending ?? Promise.resolve()).then(async () => {
-    const answer = await ask(call, { id: entry.row.id, ...request });
+    const answer = await ask(call, { data: entry.data, id: entry.row.id, ...request });
     take(answer);
     say("Saved.");
   }).catch((error) => console.warn(error.message));
   return entry.sending;
 }
 
+function later(entry, save, milliseconds) {
+  clearTimeout(entry.waiting.get(save));
+  entry.waiting.set(save, setTimeout(() => save(entry), milliseconds));
+}
+
+function due(entry, save) {
+  clearTimeout(entry.waiting.get(save));
+  entry.waiting.delete(save);
+}
+
 function saveCaption(entry) {
-  clearTimeout(entry.waiting);
+  due(entry, saveCaption);
   const text = entry.caption.value;
   if (text === (entry.sent ?? entry.row.caption)) return;
   entry.sent = text;
@@ -74,9 +87,23 @@ function saveCaption(entry) {
 }
 
 function saveFocus(entry) {
-  clearTimeout(entry.waiting);
+  due(entry, saveFocus);
   const [x, y] = entry.row.focus;
   send(entry, "set_focus", { x, y });
+}
+
+// Send what waits, and wait until all that was sent is there.
+async function settle() {
+  const entries = [...cards.values()];
+  for (const entry of entries) for (const save of [...entry.waiting.keys()]) save(entry);
+  await Promise.all(entries.map(({ sending }) => sending));
+}
+
+// What changes many images comes after the edits that were made before it, and before those that are made after it.
+async function change(call, request) {
+  const about = data;
+  await settle();
+  return ask(call, { data: about, ...request });
 }
 
 function build(entry) {
@@ -100,7 +127,7 @@ function build(entry) {
   entry.card = card;
 
   tick.addEventListener("change", () => { tick.checked ? chosen.add(row.id) : chosen.delete(row.id); find(".remove").disabled = !chosen.size; });
-  entry.caption.addEventListener("input", () => { clearTimeout(entry.waiting); entry.waiting = setTimeout(() => saveCaption(entry), 700); });
+  entry.caption.addEventListener("input", () => later(entry, saveCaption, 700));
   entry.caption.addEventListener("change", () => saveCaption(entry));
   entry.caption.addEventListener("blur", () => { saveCaption(entry); });
   entry.focus.addEventListener("keydown", (event) => {
@@ -110,8 +137,7 @@ function build(entry) {
     else if (moves[event.key]) moveFocus(entry, entry.row.focus[0] + moves[event.key][0], entry.row.focus[1] + moves[event.key][1]);
     else return;
     event.preventDefault();
-    clearTimeout(entry.waiting);
-    entry.waiting = setTimeout(() => saveFocus(entry), 500);
+    later(entry, saveFocus, 500);
   });
   const at = (event) => { const box = pic.getBoundingClientRect(); return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]; };
   entry.focus.addEventListener("pointerdown", (event) => {
@@ -160,7 +186,8 @@ function show() {
   find(".nothing").hidden = any || !cards.size;
 }
 
-function take({ rows = [], undo }) {
+function take({ data: about, rows = [], undo }) {
+  if (about !== data) return;   // another dataset was opened meanwhile
   rows.forEach(update);
   if (undo !== undefined) { find(".undo").disabled = !undo; find(".undo").title = undo ? `Take back: ${undo}` : ""; }
   count();
@@ -178,53 +205,73 @@ async function load() {
   const turn = ++drawn;
   data = props.value?.data || null;
   delete element.dataset.ready;
+  await settle();
+  if (turn !== drawn) return;
   if (!data) { cards.clear(); grid.replaceChildren(); return; }
   const answer = await ask("rows");
   if (turn !== drawn) return;
   cards.clear(); chosen.clear(); grid.replaceChildren(); find(".remove").disabled = true;
-  answer.rows.forEach((row) => cards.set(row.id, { row }));
-  draw(turn); show(); take({ undo: answer.undo });
+  answer.rows.forEach((row) => cards.set(row.id, { row, data, waiting: new Map() }));
+  draw(turn); show(); take({ data, undo: answer.undo });
+  find(".crops").textContent = answer.crops; find(".crops").hidden = !answer.crops;
+  showRefused(answer.refused);
   if (answer.captioning) watchCaptions(answer.captioning);
+}
+
+// Files that were not taken, as the place to drop them said it, for whoever has not seen it there.
+function showRefused(sentences) {
+  const list = find(".refused");
+  list.hidden = !sentences.length; list.open = sentences.length < 6;
+  list.querySelector("summary").textContent = `${sentences.length} not taken: why`;
+  list.querySelector("ul").replaceChildren(...sentences.map((sentence) => make("li", "", sentence)));
 }
 
 // tools
 
+find(".refused button").addEventListener("click", async () => {
+  const answer = await ask("forget_refused");
+  if (answer.data === data) showRefused([]);
+});
 search.addEventListener("input", show);
 find(".undo").addEventListener("click", async () => {
-  const answer = await ask("undo");
-  if (answer.reload) await load(); else take(answer);
+  const answer = await change("undo");
+  if (answer.reload && answer.data === data) await load(); else take(answer);
   say(answer.said);
 });
 find(".remove").addEventListener("click", async () => {
-  const answer = await ask("remove", { ids: [...chosen] });
-  await load(); say(answer.said);
+  const answer = await change("remove", { ids: [...chosen] });
+  if (answer.data === data) await load();
+  say(answer.said);
 });
 find(".replace").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = new FormData(event.target);
-  const answer = await ask("replace", { find: form.get("find"), put: form.get("put"), case: form.get("case") === "on" });
+  const answer = await change("replace", { find: form.get("find"), put: form.get("put"), case: form.get("case") === "on" });
   take(answer); show(); say(answer.said);
 });
 find(".around").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const answer = await ask("around", { words: new FormData(event.target).get("words"), where: event.submitter?.value ?? "prefix" });
+  const answer = await change("around", { words: new FormData(event.target).get("words"), where: event.submitter?.value ?? "prefix" });
   take(answer); show(); say(answer.said);
 });
 
 async function watchCaptions(job) {
+  if (captioning === job) return;
+  const about = data;
   captioning = job; find(".stop").hidden = false; count();
   try {
-    for (let running = true; running;) {
-      const answer = await ask("captioning", { job, ids: [...cards.values()].filter(({ row }) => !row.caption).map(({ row }) => row.id) });
+    for (let running = true; running && about === data;) {
+      const answer = await ask("captioning", { data: about, job, ids: [...cards.values()].filter(({ row }) => !row.caption).map(({ row }) => row.id) });
+      if (about !== data) break;
       take(answer); say(answer.said, answer.failed); running = answer.running;
       if (running) await new Promise((resolve) => setTimeout(resolve, 700));
     }
-  } finally { captioning = null; find(".stop").hidden = true; show(); }
+  } finally { if (captioning === job) { captioning = null; find(".stop").hidden = true; show(); } }
 }
 find(".captioner").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const answer = await ask("describe", { captioner: new FormData(event.target).get("captioner") });
-  watchCaptions(answer.job);
+  const answer = await change("describe", { captioner: new FormData(event.target).get("captioner") });
+  if (answer.data === data) watchCaptions(answer.job);
 });
 find(".stop").addEventListener("click", () => ask("stop", { job: captioning }));
 document.addEventListener("visibilitychange", () => {

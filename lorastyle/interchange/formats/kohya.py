@@ -19,8 +19,8 @@ from lorastyle.interchange.spelling import Module, evened, meant, spelled
 
 HELD = ("lora", "dora", "loha", "lokr", "oft")
 PREFIX = "lora_unet_"
-# Other trainers' words for it: LyCORIS by itself, OneTrainer.
-ALIASES = ("lycoris_", "lora_transformer_")
+# Other words for it: of LyCORIS by itself, of OneTrainer, of sd-scripts for OFT.
+ALIASES = ("lycoris_", "lora_transformer_", "oft_unet_")
 
 
 class Kohya(Format):

@@ -41,6 +41,11 @@ class Work:
     warm: WarmBase
     watcher: Watcher
 
+    @property
+    def limits(self) -> tasks.Limits:
+        """As they stand now: they may have been changed while the job waited."""
+        return lorastyle.Workspace(self.root).jobs.limits
+
     def base(self, name: str) -> "lorastyle.Base":
         self.say(f"Loading the base {Path(name).name}")
         return self.warm.get(name)
@@ -97,7 +102,19 @@ def _read(
 ) -> "tuple[lorastyle.Base, lorastyle.Dataset, lorastyle.Recipe]":
     base = work.base(settings.base)
     work.say("Reading the images")
-    return base, lorastyle.Dataset.open(work.path(settings.data)), lorastyle.Recipe(**settings.recipe)
+    data, recipe = lorastyle.Dataset.open(work.path(settings.data)), lorastyle.Recipe(**settings.recipe)
+    start = work.path(settings.start) if settings.start else None
+    if start is None or start.is_file():  # a run that has begun keeps a copy, and does without it
+        whole = _taking_over(recipe, start, base) if start else recipe
+        work.limits.check_recipe(whole.resolved(base.preset(whole.purpose), len(data), base.resolution, base.guidance))
+    return base, data, recipe
+
+
+def _taking_over(recipe: "lorastyle.Recipe", start: Path, base: "lorastyle.Base") -> "lorastyle.Recipe":
+    """The recipe with what limits are about of the adapter to go on from."""
+    told = lorastyle.inspect_adapter(start, base.family.name)
+    given = {"rank": max(map(int, told["ranks"])), "purpose": told["recipe"].get("purpose", recipe.purpose)}
+    return recipe.changed({name: value for name, value in given.items() if name not in recipe.model_fields_set})
 
 
 def probe(settings: tasks.Probe, work: Work) -> dict[str, Any]:
@@ -134,6 +151,9 @@ def caption(settings: tasks.Caption, work: Work) -> dict[str, Any]:
 
 def generate(settings: tasks.Generate, work: Work) -> dict[str, Any]:
     base = work.base(settings.base)
+    limits = work.limits
+    limits.check("resolution", settings.width or base.resolution, "generate.width")
+    limits.check("resolution", settings.height or base.resolution, "generate.height")
     work.say("Drawing")
     images = lorastyle.generate(
         base,
@@ -155,6 +175,7 @@ def generate(settings: tasks.Generate, work: Work) -> dict[str, Any]:
 
 def grid(settings: tasks.Grid, work: Work) -> dict[str, Any]:
     base = work.base(settings.base)
+    work.limits.check("resolution", base.resolution, "grid.base")
     work.say("Drawing")
     drawn = lorastyle.compare_grid(
         base,

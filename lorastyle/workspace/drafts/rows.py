@@ -2,23 +2,10 @@
 
 from dataclasses import dataclass
 
-CODES = (
-    "duplicate",
-    "near-duplicate",
-    "blurred",
-    "small",
-    "extreme-shape",
-    "caption-missing",
-    "no-trigger",
-    "alpha",
-    "animated",
-    "note",
-)
-
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something about an image that its owner should look at: its `code`, one of CODES, and a sentence."""
+    """Something about an image that its owner should look at: a `code` for scripts, and a sentence."""
 
     code: str
     text: str
@@ -46,10 +33,6 @@ class Row:
     lost: float
     doubts: tuple[Doubt, ...]
     version: str
-
-    @property
-    def warnings(self) -> tuple[Doubt, ...]:
-        return self.doubts
 
 
 @dataclass(frozen=True)

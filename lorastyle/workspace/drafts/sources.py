@@ -7,6 +7,7 @@ import stat
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -42,17 +43,23 @@ def is_zip(path: Path) -> bool:
 
 
 def loose_files(paths: Iterable[Path]) -> NamedFiles:
-    """Files that were dropped together, known by their names alone; of equal names, the second is "2/NAME"."""
+    """Files that were dropped together, known by their names alone; of equal names, the second is "2/NAME".
+
+    So is what lies beside that second file and has its stem: captions stay with their images.
+    """
     places: dict[str, Path] = {}
+    numbers: dict[Path, int] = {}
     for path in paths:
         if is_clutter(path.name):
             continue
-        name, count = path.name, 1
-        while name in places:
-            count += 1
-            name = f"{count}/{path.name}"
-        places[name] = path
+        number = next(free for free in count(numbers.get(path.with_suffix(""), 1)) if _apart(path, free) not in places)
+        numbers.setdefault(path.with_suffix(""), number)
+        places[_apart(path, number)] = path
     return NamedFiles("", places)
+
+
+def _apart(path: Path, number: int) -> str:
+    return path.name if number == 1 else f"{number}/{path.name}"
 
 
 def folder_files(path: Path) -> NamedFiles:

@@ -12,7 +12,9 @@ from lorastyle import files
 from lorastyle.errors import BadInput
 from lorastyle.jobs.job import Job, State
 from lorastyle.jobs.store import Jobs
+from lorastyle.jobs.tasks import checked
 from lorastyle.workspace import names
+from lorastyle.workspace.bases import name_of
 from lorastyle.workspace.database import AreaDatabase
 from lorastyle.workspace.library import shelf
 from lorastyle.workspace.library.card import Card
@@ -123,18 +125,18 @@ class Library:
         """Make a checkpoint of a training, by its step, the adapter that is published of it (None: its last state), and
         `strength` its preferred one. Raises BadInput where there is no such checkpoint."""
         training = self._jobs.get(job, self._user)
-        source, strings = self._checkpoint(training, checkpoint), self._strings(training)
+        (step, source), strings = self._checkpoint(training, checkpoint), self._strings(training)
         pictures = [one for one in self._pictures(training) if checkpoint is None or one[0] <= checkpoint]
-        card = self.of_job(training.id)
-        if card is None:
-            card = self._new(source, title or training.title, strings)
-        else:
-            copy_with_strings(source, card.path, strings)
+        card = self.of_job(training.id) or self._new(source, title or training.title, strings)
+        # Another checkpoint is another file: what was drawn with a file, and what will be, is known by its path.
+        path = card.path.with_name(f"{names.file_stem(training.title, 'adapter')}-step-{step}.safetensors")
+        copy_with_strings(source, path, strings)
         shelf.show(self.folder / card.id, shelf.latest(pictures))
         with self._database.change() as change:  # so that its last state is not taken over beside it
             change.execute("INSERT OR IGNORE INTO taken_over VALUES (?)", (training.id,))
-        size = card.path.stat().st_size
-        self._set(card.id, facts=read_facts(card.path).to_json(), bytes=size, job=training.id, step=checkpoint)
+        told = {"file": path.name, "facts": read_facts(path).to_json(), "bytes": path.stat().st_size}
+        self._set(card.id, **told, job=training.id, step=checkpoint)
+        self._forget_others(path)
         if title:
             self.rename(card.id, title)
         return self.prefer(card.id, strength)
@@ -162,16 +164,26 @@ class Library:
                     if not self._list(shelved, job.id):  # somebody else was quicker
                         files.remove_folder(self.folder / shelved.id)
 
-    def _checkpoint(self, training: Job, step: int | None) -> Path:
+    def _checkpoint(self, training: Job, step: int | None) -> tuple[int, Path]:
+        """The step and the file of the checkpoint of that step; None: of the last state."""
         if training.task != "train":
             raise BadInput("job", "it is no training", "choose a training")
         found = {one["step"]: Path(one["path"]) for one in self._jobs.checkpoints(training.id, self._user)}
         published = Path(str(training.result.get("adapter", "")))
-        last = published if published.is_file() else found[max(found)] if found else None
-        path = last if step is None or (step not in found and step == training.steps) else found.get(step)
-        if path is None:
+        last = (training.steps, published) if published.is_file() else max(found.items(), default=None)
+        if step is not None and step in found:
+            return step, found[step]
+        if last is None or step not in (None, training.steps):
             raise BadInput("checkpoint", "the training has none of that step", "choose one that it still has")
-        return path
+        return last
+
+    def _forget_others(self, kept: Path) -> None:
+        """Delete an adapter's files of former checkpoints, but for those that jobs which are not over have to read."""
+        waiting = self._jobs.list(self._user, states=[state for state in State if not state.ended])
+        read = {path for job in waiting for _, path in checked(job.task, job.settings).reads()}
+        for path in kept.parent.glob("*.safetensors"):
+            if path != kept and str(path) not in read:
+                path.unlink()
 
     def _strings(self, training: Job) -> Mapping[str, str]:
         """What the published adapter of a training says, which its checkpoints may not say yet."""
@@ -179,7 +191,7 @@ class Library:
         if published.is_file():
             return strings_of(published)
         recipe = training.settings.get("recipe", {})
-        told = {"lorastyle.base": Path(training.settings["base"]).name, "lorastyle.trigger": recipe.get("trigger", "")}
+        told = {"lorastyle.base": name_of(training.settings["base"]), "lorastyle.trigger": recipe.get("trigger", "")}
         return {name: text for name, text in told.items() if text}
 
     def _pictures(self, training: Job) -> list[tuple[int, Path]]:

@@ -9,9 +9,10 @@ import gradio as gr
 from lorastyle import BadInput, Job, Workspace
 from ui.answers import told
 from ui.pages.compare import table
+from ui.pages.compare.sides import step_of
 from ui.session import area
 from ui.widgets import jobs as words
-from ui.widgets.events import QUIET
+from ui.widgets.events import QUIET, remembered
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
 
@@ -19,13 +20,6 @@ STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 USUAL_STRENGTHS = [0.5, 0.75, 1.0]
 USUAL_CHECKPOINTS = 4  # of a training are chosen at first, the last ones
 SECONDS = 1.0  # between looks at the store while the grid is being drawn
-# Where one is, for a reload.
-REMEMBER = """(job) => {
-  const address = new URL(location.href);
-  address.searchParams.set("job", job);
-  address.searchParams.delete("cell");
-  history.replaceState(history.state, "", address);
-}"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
             if not value:
                 raise BadInput(f"the {name}", "there is nothing to draw with", f"choose the {name} first")
         here = area(request)
-        return here.grid(training, [int(step) for step in checkpoints], strengths, lines, int(seed or 0)).id
+        return here.grid(training, [step_of(step) for step in checkpoints], strengths, lines, int(seed or 0)).id
 
     def keep(job: str, cell: str, title: str, request: gr.Request) -> str:
         here = area(request)
@@ -136,7 +130,7 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
         return _checkpoints(workspace, training, request)
 
     done = parts.draw.click(told(draw), parts.fields, [parts.job], api_name="compare_grid")
-    done.success(None, [parts.job], None, js=REMEMBER, api_visibility="private")
+    remembered(done, parts.job)
     done.success(told(fresh), [parts.job], [parts.cell, parts.kept, *parts.followed], **QUIET)
     ended = parts.stop.click(told(stop), [parts.job], [parts.job], api_name="compare_stop")
     ended.success(told(look), [parts.job, parts.cell], parts.followed, **QUIET)

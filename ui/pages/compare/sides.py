@@ -38,9 +38,10 @@ def choices(jobs: Jobs, here: Area, picture: Job | None) -> Choices:
     return [("The base alone", BASE), *sent, *adapters, *steps]
 
 
-def base_of(workspace: Workspace, here: Area, sides: tuple[str, str]) -> str:
+def base_of(workspace: Workspace, here: Area, sides: tuple[str | None, str | None]) -> str:
     """The base that both sides are for; raises BadInput where they are for two different ones."""
-    bases = dict.fromkeys(base for side in sides if (base := _base(workspace.jobs, here, side)))
+    named = (base for side in sides if (base := _base(workspace.jobs, here, side)))
+    bases = dict.fromkeys(_loaded_by(here, base) for base in named)
     if len(bases) > 1:
         raise BadInput("the two sides", f"they are for different bases, {' and '.join(map(_short, bases))}",
                        "choose two that were taught on the same base")  # fmt: skip
@@ -54,7 +55,7 @@ def drawn(jobs: Jobs, here: Area, side: str, strength: float, scene: Scene) -> J
         return jobs.get(rest, here.user)
     if kind == "checkpoint":
         training, _, step = rest.partition(":")
-        return _checkpoint(jobs, here, jobs.get(training, here.user), int(step), strength, scene)
+        return _checkpoint(jobs, here, jobs.get(training, here.user), step_of(step), strength, scene)
     adapters = {} if kind == BASE else {rest: strength}
     return _with_adapters(jobs, here, adapters, scene)
 
@@ -87,8 +88,16 @@ def _known(jobs: Jobs, here: Area, task: str, wanted: Mapping[str, Any]) -> Job 
     return None
 
 
-def _base(jobs: Jobs, here: Area, side: str) -> str:
-    kind, _, rest = side.partition(":")
+def step_of(chosen: Any) -> int:
+    """The step of a checkpoint in a list, which takes typed words too; raises BadInput for those."""
+    try:
+        return int(chosen)
+    except (TypeError, ValueError):
+        raise BadInput("the checkpoints", f"{chosen!r} is no step", "choose from the list") from None
+
+
+def _base(jobs: Jobs, here: Area, side: str | None) -> str:
+    kind, _, rest = (side or "").partition(":")
     if kind == "adapter":
         return here.library().card(rest).base
     if kind in ("checkpoint", "picture"):
@@ -129,5 +138,13 @@ def label(job: Job, here: Area) -> str:
     return " and ".join(named) or "the base alone"
 
 
+def _loaded_by(here: Area, base: str) -> str:
+    """What a base is loaded by, which jobs have; adapters have its name. One that may not be used here stays a name."""
+    try:
+        return here.base(base)
+    except BadInput:
+        return base
+
+
 def _short(base: str) -> str:
-    return Path(base).name
+    return Path(base).name if Path(base).is_absolute() else base

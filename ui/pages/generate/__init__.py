@@ -5,16 +5,17 @@
 Each picture is a job of its own with its own seed, so that any of them can be drawn again or compared by itself.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
-from lorastyle import Job, Workspace
+from lorastyle import BadInput, Job, Jobs, Workspace
 from ui.answers import told
 from ui.pages.generate import form, pictures
 from ui.session import area
 from ui.widgets.choices import titles_of
-from ui.widgets.events import QUIET, opened
+from ui.widgets.events import QUIET, opened, remembered
 from ui.widgets.panes import heading, pane
 
 SHOWN = 60  # pictures of the history on the page
@@ -58,7 +59,7 @@ def page(workspace: Workspace) -> None:
 
     def stop_all(request: gr.Request) -> list[str]:
         here = area(request)
-        return [workspace.jobs.cancel(job.id, here.user).id for job in _drawings(workspace, here.user, UNDER_WAY)]
+        return cancel_all(workspace.jobs, _drawings(workspace, here.user, UNDER_WAY))
 
     def again(job: str, request: gr.Request) -> list[Any]:
         here = area(request)
@@ -74,11 +75,20 @@ def page(workspace: Workspace) -> None:
     done = asked.draw.click(
         told(form.draw), asked.inputs, outputs, inputs_kwargs=asked.mixture.inputs, api_name="generate_draw"
     )
-    done.success(told(show_first), [record], shown, **QUIET)
+    remembered(done.success(told(show_first), [record], shown, **QUIET), chosen)
     stopped = stop.click(told(stop_all), None, [record], api_name="generate_stop")
     stopped.success(told(show), [chosen], shown, **QUIET)
     asked.read.upload(told(read), [asked.read], asked.outputs, api_name="generate_read")
     reuse.click(told(again), [chosen], asked.outputs, api_name="generate_reuse")
+
+
+def cancel_all(jobs: Jobs, found: list[Job]) -> list[str]:
+    """Cancel the jobs that were found under way; returns the ids of those that still were."""
+    cancelled = []
+    for job in found:
+        with suppress(BadInput):  # it has ended since
+            cancelled.append(jobs.cancel(job.id, job.owner).id)
+    return cancelled
 
 
 def _drawings(workspace: Workspace, owner: str, states: tuple[str, ...] | None = None) -> list[Job]:

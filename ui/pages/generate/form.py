@@ -1,14 +1,15 @@
 """What to draw: the fields, the jobs that they become, and how they are filled again from an older picture."""
 
+import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from lorastyle import Area, BadInput, Job, Workspace, read_parameters
+from lorastyle import Area, BadInput, Card, Job, Workspace, read_parameters
 from ui.session import area
 from ui.widgets import mixture
 from ui.widgets.choices import adapters_of, bases_of
@@ -139,28 +140,48 @@ def draw(
 def refill(job: Job, here: Area) -> list[Any]:
     """Values for `Form.outputs` that would draw the picture of this job again."""
     ids = {str(card.path): card.id for card in here.library().cards()}
-    asked = {Path(path).stem: (ids.get(path), strength) for path, strength in job.settings["adapters"].items()}
-    return _filled(job.settings, job.settings["prompts"][0], asked, here)
+    asked = job.settings["adapters"]
+    gone = [Path(path).stem for path in asked if path not in ids]
+    if gone:
+        raise _not_there(gone[0])
+    return _filled(job.settings, job.settings["prompts"][0], {ids[path]: asked[path] for path in asked}, here)
 
 
 def read(picture: str, here: Area) -> list[Any]:
     """Values for `Form.outputs` that would draw a picture again; raises BadFile where its file does not tell how."""
     told = USUAL | read_parameters(picture)
-    ids = {card.path.stem: card.id for card in here.library().cards()}
-    asked = {str(one["name"]): (ids.get(one["name"]), float(one["strength"])) for one in told.get("adapters", [])}
+    cards = here.library().cards()
+    asked = {_meant(one, cards).id: float(one["strength"]) for one in told.get("adapters", [])}
     return _filled(told, told["prompt"], asked, here)
 
 
-def _filled(
-    told: Mapping[str, Any], prompt: str, adapters: Mapping[str, tuple[str | None, float]], here: Area
-) -> list[Any]:
-    """`adapters` are (id in the library, strength) by the names of their files."""
-    gone = [name for name, (id, _) in adapters.items() if id is None]
-    if gone:
-        raise BadInput(gone[0], "this adapter is not in your library", "take it out of the bin, or bring it in, first")
-    mixed = {id: strength for id, strength in adapters.values() if id}
+def _meant(adapter: Mapping[str, Any], cards: Sequence[Card]) -> Card:
+    """The adapter that a picture was drawn with, by the name of its file, and among several of one name by its hash."""
+    named = [card for card in cards if card.path.stem == adapter["name"]]
+    told = str(adapter.get("hash") or "")
+    found = [card for card in named if told and _hash(card.path).startswith(told)] if len(named) > 1 else named
+    if not named:
+        raise _not_there(str(adapter["name"]))
+    if not found:
+        what = "several adapters in your library are called so, and it cannot be told which one drew the picture"
+        raise BadInput(str(adapter["name"]), what, "choose the adapter and the prompt by hand")
+    return found[0]
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _not_there(name: str) -> BadInput:
+    what = "this adapter is not in your library, or another checkpoint of its training has taken its place"
+    return BadInput(name, what, "take it out of the bin, bring it in, or keep that checkpoint again, first")
+
+
+def _filled(told: Mapping[str, Any], prompt: str, adapters: Mapping[str, float], here: Area) -> list[Any]:
+    """`adapters` are strengths by id in the library."""
     details = [told["negative"], told["steps"], *(told[name] or 0 for name in ("guidance", "width", "height"))]
-    return [prompt, told["base"], told["seed"], True, *details, *mixture.fill(mixed, adapters_of(here))]
+    return [prompt, told["base"], told["seed"], True, *details, *mixture.fill(dict(adapters), adapters_of(here))]
 
 
 def _title(prompt: str) -> str:

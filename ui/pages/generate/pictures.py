@@ -50,7 +50,7 @@ def _waiting(job: Job) -> str:
 def _small(job: Job, is_chosen: bool) -> str:
     prompt = str(job.settings["prompts"][0])
     if job.state == "done":
-        inside = f'<img src="{escape(files.thumbnail(job))}" alt="{escape(prompt)}" loading="lazy">'
+        inside = f'<img src="{escape(files.picture(job))}" alt="{escape(prompt)}" loading="lazy">'
     else:
         inside = f'<span class="wait">{words.state(job)}{words.bar(job)}</span>'
     return entry("picture", "job", job.id, is_chosen, inside, prompt)

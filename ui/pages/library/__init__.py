@@ -16,7 +16,7 @@ from ui.pages.library import bin, cards, details, making, results
 from ui.session import area
 from ui.widgets import jobs as words, mixture
 from ui.widgets.choices import adapters_of, bases_of
-from ui.widgets.events import QUIET, opened
+from ui.widgets.events import QUIET, opened, remembered
 from ui.widgets.panes import heading, pane
 
 SORTS = [("Newest first", "newest"), ("Oldest first", "oldest"), ("By name", "title"), ("Largest first", "size")]
@@ -119,6 +119,7 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
 
     def queued(event: Any) -> None:
         event.success(told(follow), [parts.job], parts.followed, **QUIET)
+        remembered(event, parts.job)
 
     details.wire(parts.panel, parts.chosen, parts.job, queued)
     making.wire(forms, parts.job, queued)

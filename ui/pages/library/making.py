@@ -28,9 +28,8 @@ RANK_HELP = "Smaller files, and only nearly the same. 0: exact, and as large as 
 class Forms:
     """The components of the three forms."""
 
-    file: gr.File
     family: gr.Textbox
-    bring_in: gr.Button
+    bring_in: gr.UploadButton
     mixed: Mixture
     mixed_title: gr.Textbox
     rank: gr.Number
@@ -46,9 +45,9 @@ def build(workspace: Workspace) -> Forms:
     default = workspace.settings.default_base
     with gr.Tab("Bring one in", id="import"):
         paragraph(BRING)
-        file = gr.File(label="A .safetensors file", file_types=[".safetensors"], type="filepath", height=150)
         family = gr.Textbox(label="Family", info="Only if the file does not tell what base it is for.", max_length=40)
-        bring = gr.Button("Bring it in", variant="primary")
+        # No gr.File: a screen reader reads out another name for its place to drop files than the one that it shows.
+        bring = gr.UploadButton("Choose a .safetensors file", file_types=[".safetensors"], variant="primary")
     with gr.Tab("Mix", id="mix"):
         paragraph("One new adapter that acts as several do together, each as strong as you say.")
         mixed = mixture.mixture("Adapter", least=2)
@@ -62,13 +61,13 @@ def build(workspace: Workspace) -> Forms:
         merged = mixture.mixture("Adapter")
         merged_title = gr.Textbox(label="Name of the new base", max_length=120, placeholder="Pocket with ink")
         merge = gr.Button("Merge", variant="primary")
-    return Forms(file, family, bring, mixed, mixed_title, rank, mix, merged, base, merged_title, merge)
+    return Forms(family, bring, mixed, mixed_title, rank, mix, merged, base, merged_title, merge)
 
 
 def wire(forms: Forms, job: gr.Textbox, queued: Callable[[Any], None]) -> None:
     """Connect the buttons; `queued` gets the events that set `job`."""
-    brought = [forms.file, forms.family]
-    queued(forms.bring_in.click(told(bring_in), brought, [job], api_name="library_import"))
+    brought = [forms.bring_in, forms.family]
+    queued(forms.bring_in.upload(told(bring_in), brought, [job], api_name="library_import"))
     mixing = [forms.mixed_title, forms.rank]
     queued(forms.mix.click(told(mix), mixing, [job], inputs_kwargs=forms.mixed.inputs, api_name="library_mix"))
     merging = [forms.base, forms.merged_title]

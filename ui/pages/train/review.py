@@ -4,18 +4,25 @@ The cards talk to the server functions here; each edit answers with the rows tha
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from lorastyle import Draft, Job, Row, Workspace
+from lorastyle import Area, BadInput, Draft, Job, Row, Workspace
 from ui import files
 from ui.answers import answered
+from ui.pages.train import bases
 from ui.session import area
 from ui.widgets import jobs as words
 from ui.widgets.drawn import drawn
 
 Answer = dict[str, Any]
+USUAL = (1024, 64)  # resolution and divisor that crops are shown for where no base is known
+GUESSED = (
+    "The sizes of {base} are not known yet: the crops are those of a base of {resolution} pixels. "
+    '"Look at this base" on the next step finds out.'
+)
 
 
 def review(workspace: Workspace) -> gr.HTML:
@@ -30,14 +37,25 @@ def _calls(workspace: Workspace) -> list[Callable[..., Answer]]:
     """Each takes {"data", "base", "trigger"} and what else it needs in one mapping."""
 
     def opened(ask: Answer, request: gr.Request) -> "_Opened":
-        return _Opened(workspace, area(request).dataset(str(ask["data"])), ask)
+        return _Opened(workspace, area(request), ask)
 
     def rows(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        """All images of a dataset, or those with the given "ids"."""
+        """All images of a dataset, or those with the given "ids"; and a sentence for each file that was refused."""
         at = opened(ask, request)
         jobs = workspace.jobs.list(area(request).user, task="caption", states=("queued", "running"))
         captioning = next((job.id for job in jobs if job.settings.get("dataset") == at.draft.id), "")
-        return {"rows": at.rows(ask.get("ids")), "undo": at.draft.last_edit(), "captioning": captioning}
+        return {
+            "rows": at.rows(ask.get("ids")),
+            "undo": at.draft.last_edit(),
+            "captioning": captioning,
+            "refused": at.draft.refused(),
+            "crops": at.crops,
+        }
+
+    def forget_refused(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Say no more which files were refused until now."""
+        opened(ask, request).draft.forget_refused()
+        return {}
 
     def set_caption(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Write the caption "text" of the image "id"."""
@@ -92,15 +110,19 @@ def _calls(workspace: Workspace) -> list[Callable[..., Answer]]:
         job = workspace.jobs.get(str(ask["job"]), area(request).user)
         return {"state": (job if job.state.ended else workspace.jobs.cancel(job.id, job.owner)).state}
 
-    return [rows, set_caption, set_focus, remove, replace, around, undo, describe, captioning, stop]
+    return [rows, forget_refused, set_caption, set_focus, remove, replace, around, undo, describe, captioning, stop]
 
 
 class _Opened:
-    """A dataset as one page shows it: with the crops of the base chosen there, and its trigger word."""
+    """A dataset as one page shows it: with the crops of the base chosen there, and its trigger word.
 
-    def __init__(self, workspace: Workspace, draft: Draft, ask: Answer) -> None:
-        self.draft = draft
-        resolution, divisor = workspace.geometry(str(ask.get("base") or workspace.settings.default_base))
+    `crops` says in a sentence where these are a guess, "" where they are not.
+    """
+
+    def __init__(self, workspace: Workspace, mine: Area, ask: Answer) -> None:
+        self.draft = mine.dataset(str(ask["data"]))
+        base = str(ask.get("base") or workspace.settings.default_base)
+        resolution, divisor, self.crops = _sizes(workspace, mine, base)
         self._view = (resolution, divisor, str(ask.get("trigger") or ""))
 
     def rows(self, ids: list[Any] | None = None) -> list[Answer]:
@@ -126,6 +148,20 @@ class _Opened:
         }
 
 
+def _sizes(workspace: Workspace, mine: Area, base: str) -> tuple[int, int, str]:
+    """Resolution and divisor of a base, and what is to be said of the crops that follow."""
+    try:
+        source = mine.base(base)
+    except BadInput:  # which is said where the base is chosen; images and captions can be looked at all the same
+        return *USUAL, ""
+    if facts := bases.facts(workspace, source):
+        return facts.resolution, facts.divisor, ""
+    sizes = workspace.geometry(base)
+    on_disk = "/" not in source or Path(source).is_dir()
+    called = Path(source).name if Path(source).is_absolute() else source
+    return *sizes, "" if on_disk else GUESSED.format(base=called, resolution=sizes[0])
+
+
 def _told(draft: Draft, row: Row) -> Answer:
     left, top, right, bottom = row.crop
     return {
@@ -137,7 +173,7 @@ def _told(draft: Draft, row: Row) -> Answer:
         "focus": list(row.focus),
         "kept": [(right - left) / row.width, (bottom - top) / row.height],
         "lost": row.lost,
-        "warnings": [{"code": doubt.code, "text": doubt.text} for doubt in row.warnings],
+        "warnings": [{"code": doubt.code, "text": doubt.text} for doubt in row.doubts],
         "thumbnail": files.url("thumbnail", draft.id, row.id, version=row.version),
     }
 

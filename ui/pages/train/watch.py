@@ -123,7 +123,7 @@ def looks(workspace: Workspace, user: str, id: str, seen: dict[str, Any]) -> lis
         fresh("step", lambda: progress.rates(rows)),
         fresh("previews", lambda: _rows(job, list(previews))),
         fresh("state", lambda: gr.Accordion(visible=job.state not in ENDED)),
-        fresh("job", lambda: "\n".join(job.settings["recipe"].get("preview_prompts", ()))),
+        fresh("job", lambda: "\n".join(job.prompts or job.settings["recipe"].get("preview_prompts", ()))),
         fresh("log", lambda: log),
         gr.Timer(active=job.state not in ENDED),
         now,
