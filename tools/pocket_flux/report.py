@@ -18,7 +18,7 @@ BASE = "pocket-flux"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1, help="how many styles are trained (default 1)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many styles are trained (default 3)")
     seeds = parser.parse_args().seeds
     drawn = report.report(BASE, BASES[BASE].folder, lorastyle.load_base(BASE).guidance)
     runs.publish(drawn | style.report(BASE, seeds))

@@ -12,7 +12,7 @@ from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset, Suggestion
 
-# Pocket's own, but for the rate of the style preset, which was measured (tools/pocket_flux/README.md has the figures).
+# Pocket's own, but for rate and steps of the style preset, which were measured (figures in tools/pocket_flux/README.md).
 COMMON = {
     "rank": Suggestion(16, "enough for 128 pixels"),
     "batch": Suggestion(8, "steadies so high a learning rate"),
@@ -40,11 +40,11 @@ class PocketFlux(Flux):
     name = "pocket-flux"
     title = "pocket-flux, the small Flux that ships with lorastyle"
     presets: Mapping[str, Preset] = {
-        "style": Preset(STYLE, 7, 150, 250, "many more steps cost concepts"),
+        "style": Preset(STYLE, 12, 250, 450, "fewer leave some things their colours"),
         "character": Preset(SUBJECT, 17, 250, 450, "so small a base learns a figure in a few hundred steps"),
         "object": Preset(SUBJECT, 15, 200, 300, "an object has fewer details than a character"),
     }
-    guidance = 3.5
+    guidance = 2.5
     not_applicable: Mapping[str, str] = {"load_single_file": "it has only ever been a folder"}
     known_as: Mapping[str, str] = {"networks": Flux.known_as["networks"]}  # other tools know no base of this name
 

@@ -32,7 +32,7 @@ def test_only_its_marker_tells_it_from_flux(base: Base, tmp_path: Path) -> None:
 
 def test_it_takes_real_guidance_and_is_not_cautioned_about(base: Base) -> None:
     assert not base.embeds_guidance
-    assert (base.guidance, base.cautions, base.architecture) == (3.5, [], "lorastyle-pocket-flux")
+    assert (base.guidance, base.cautions, base.architecture) == (2.5, [], "lorastyle-pocket-flux")
     plain, guided = (sample(base, [Row("a cat", negative="dog")], steps=2, guidance=scale)[0] for scale in (1.0, 2.0))
     assert plain.tobytes() != guided.tobytes()
 
