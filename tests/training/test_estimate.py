@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from lorastyle import BadInput, estimate, train
+from lorastyle import BadInput, estimate, load_base, train
 from lorastyle.training import estimate as module
 from lorastyle.training.metrics import read_metrics
 
@@ -50,18 +50,18 @@ def test_it_leaves_no_trace(base, data, recipe, tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_said_before_the_whole_batch_is_tried(base, data, recipe, monkeypatch):
-    tried = []
-    real = module._probe
+    tried = set()
+    real = module.Stepper.advance
 
-    def counted(base, examples, recipe, batch, *rest):
-        tried.append(batch)
-        return real(base, examples, recipe, batch, *rest)
+    def counted(stepper):
+        tried.add(stepper.recipe.batch)
+        return real(stepper)
 
-    monkeypatch.setattr(module, "_probe", counted)
+    monkeypatch.setattr(module.Stepper, "advance", counted)
     monkeypatch.setattr(module, "free_memory", lambda device: 1_000_000)
     told = estimate(base, data, recipe)
     assert not told.fits
-    assert tried == [1]
+    assert tried == {1}
     assert "0.0 GB are free here" in told.advice
     assert "Set the batch to 1 or switch gradient checkpointing on." in told.advice
     least = estimate(base, data, recipe.changed({"batch": 1, "gradient_checkpointing": True}))
@@ -79,11 +79,13 @@ def test_running_out_of_memory_is_an_answer(base, data, recipe, monkeypatch):
     assert told.memory_bytes > told.free_bytes
 
 
-def test_weights_larger_than_the_memory_are_not_loaded(base, data, recipe, monkeypatch):
-    monkeypatch.setattr(module, "_weights_on_disk", lambda base: 10**15)
+def test_weights_larger_than_the_memory_are_not_loaded(base, data, recipe, monkeypatch, tmp_path):
+    base.family.pipeline(base.family.tiny(0)).save_pretrained(tmp_path / "saved")
+    (weights,) = (tmp_path / "saved" / "unet").glob("*.safetensors")
+    monkeypatch.setattr(module, "free_memory", lambda device: weights.stat().st_size - 1)
     monkeypatch.setattr(module, "prepare", lambda *_: pytest.fail("it was loaded"))
-    told = estimate(base, data, recipe)
-    assert (told.fits, told.memory_bytes) == (False, 10**15)
+    told = estimate(load_base(tmp_path / "saved"), data, recipe)
+    assert (told.fits, told.memory_bytes) == (False, weights.stat().st_size)
 
 
 def test_it_can_be_ended_and_goes_on_from_adapters(base, data, recipe, tmp_path):
