@@ -3,13 +3,14 @@
 const find = (selector) => element.querySelector(selector);
 const make = (tag, className = "", text = "") => { const node = document.createElement(tag); if (className) node.className = className; if (text) node.textContent = text; return node; };
 let set = {}, drawnFor = "", fields = [];
+const spoken = (value) => ({ true: "yes", false: "no" })[value] ?? value;
 const decided = new Set();   // what was sent since the page last answered to the newest of it
 
 function control(name, setting, id) {
   let input;
   if (setting.choices.length) {
     input = make("select");
-    input.append(...["", ...setting.choices].map((choice) => Object.assign(make("option"), { value: choice, textContent: choice || `as suggested (${setting.suggested})` })));
+    input.append(...["", ...setting.choices].map((choice) => Object.assign(make("option"), { value: choice, textContent: choice ? spoken(choice) : `as suggested (${spoken(setting.suggested)})` })));
   } else if (setting.lines) {
     input = make("textarea"); input.rows = 3; input.placeholder = setting.suggested || setting.placeholder;
   } else {
@@ -51,7 +52,7 @@ function refresh() {
     const own = name in set && set[name] !== setting.suggested;
     if (document.activeElement !== input) input.value = set[name] ?? "";
     mark.hidden = back.hidden = !own;
-    why.textContent = own ? `Suggested: ${setting.suggested || "nothing"}. ${setting.reason}` : setting.reason;
+    why.textContent = own ? `Suggested: ${spoken(setting.suggested) || "nothing"}. ${setting.reason}` : setting.reason;
     node.classList.toggle("wrong", props.value?.wrong === name);
   }
   const own = Object.keys(set).length;

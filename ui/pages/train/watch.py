@@ -22,6 +22,7 @@ LOG_CHARACTERS = 20_000  # of its end, on the page
 
 SHOWN = ("pause", "resume", "sample", "save", "retry", "cancel")
 ACTIONS = tuple(action for action in queue.ACTIONS if action.name in SHOWN)  # the queue's page has their endpoints
+ANNOUNCED = {"sample": "Previews are drawn after the next step.", "save": "It is saved after the next step."}
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -89,8 +90,8 @@ def _perform(workspace: Workspace, action: queue.Action) -> Callable[..., str]:
     def perform(job: str, request: gr.Request) -> str:
         action.act(area(request), job)
         workspace.jobs.ensure_worker()
-        if action.name in ("sample", "save"):
-            gr.Info("At the next step.")
+        if action.name in ANNOUNCED:
+            gr.Info(ANNOUNCED[action.name])
         return job
 
     return told(perform)
