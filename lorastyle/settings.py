@@ -85,14 +85,14 @@ class Settings(BaseModel):
     kind: str = _setting(
         "adapter", "lora", "",
         "How a layer's change is put together: 'lora' as two thin matrices, 'dora' as those with a length for each "
-        "output, 'lokr' as a small matrix repeated by a smaller one, 'oft' as rotations of blocks of outputs.",
+        "output, 'lokr' as a small matrix repeated by a smaller one, 'oft' as rotations of blocks of outputs, the rank "
+        "being the largest size of a block.",
         "Every tool reads LoRA. DoRA is slower and learns finer; LoKr and OFT make far smaller files.",
         choices=KINDS,
     )
     rank: int = _setting(
         "adapter", 16, "dimensions",
-        "How much the adapter can hold. Higher takes in more detail, makes a larger file and overfits sooner. "
-        "With the kind 'oft' it is the largest size of a block.",
+        "How much the adapter can hold. Higher takes in more detail, makes a larger file and overfits sooner.",
         "16 is enough for most styles, and small enough not to learn the images by heart.",
         ge=1, le=512,
     )
@@ -159,7 +159,7 @@ class Settings(BaseModel):
     )
     steps: Annotated[int | None, _AUTO] = _setting(
         "learning", None, "steps",
-        "How many steps to train. Auto follows the preset's rule for the number of images.",
+        "How many steps to train. Auto goes by the purpose and the number of images.",
         "Too few steps miss the subject, too many copy the images.",
         ge=1, le=1_000_000,
     )
@@ -409,6 +409,9 @@ class Settings(BaseModel):
         return targets
 
     def _refuse_contradictions(self) -> None:
+        if "[trigger]" in self.trigger.casefold():
+            what = "[trigger] stands for the trigger word in captions, so it cannot be the word"
+            raise BadInput("recipe.trigger", what, "write the word itself, such as inkpen")
         if self.steps is not None and self.epochs is not None:
             raise BadInput("recipe.epochs", "steps and epochs are both given", "keep one, or set the other to auto")
         if self.preservation > 0 and not self.trigger:

@@ -8,10 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from lorastyle import BadFile, LorastyleError
+from lorastyle import BadFile, LorastyleError, Recipe
 from ui.hiding import by_name
 
 FIELD = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+")  # such as recipe.preview_every
+# What a job that has begun may still find at fault. In its text files look much like fields, so these alone are.
+FIELDS_OF_JOBS = {*(f"recipe.{name}" for name in Recipe.model_fields), "generate.width", "generate.height", "grid.base"}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -21,8 +23,20 @@ def sentence(error: LorastyleError) -> str:
     text, where = by_name(str(error)), by_name(getattr(error, "where", ""))
     if isinstance(error, BadFile) or not FIELD.fullmatch(where):
         return text
-    name = where.rpartition(".")[2].replace("_", " ")
-    return f"{name[:1].upper()}{name[1:]}{text.removeprefix(where)}"
+    return _named(where, text)
+
+
+def failure(text: str) -> str:
+    """Why a job failed, worded as :func:`sentence` does it; of its error nothing but the text is left."""
+    text = by_name(text)
+    where = text.partition(": ")[0]
+    return _named(where, text) if where in FIELDS_OF_JOBS else text
+
+
+def _named(field: str, text: str) -> str:
+    """The text with the name of the field that it begins with, in place of its address."""
+    name = field.rpartition(".")[2].replace("_", " ")
+    return f"{name[:1].upper()}{name[1:]}{text.removeprefix(field)}"
 
 
 def told(event: Callable[P, T]) -> Callable[P, T]:

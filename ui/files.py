@@ -8,6 +8,7 @@ Pictures that people brought are shown as thumbnails, which were drawn anew; all
     card/ADAPTER[/NUMBER]       an adapter's picture        bundle/ADAPTER            an adapter, its card and previews
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _picture(job: str, number: int, request: Request) -> Response:
         drawn = made.get("images") or [cell["path"] for cell in made.get("cells", [])]
         return Path(drawn[number])
 
-    return _shown(find, request)
+    return _shown(find, request, lambda: _job(job, request).title)  # which is its prompt, where nobody named it
 
 
 @router.get("/card/{adapter}")
@@ -120,13 +121,13 @@ def _job(id: str, request: Request) -> Job:
     return visit.workspace.jobs.get(id, visit.user)
 
 
-def _shown(find: Callable[[], Path | None], request: Request) -> Response:
-    """A picture for a page, or for the person to keep where the address asks for a download."""
+def _shown(find: Callable[[], Path | None], request: Request, title: Callable[[], str] | None = None) -> Response:
+    """A picture for a page, or for the person to keep, called after its `title`, where the address says download."""
     path = _found(find, request)
     if path.suffix not in PICTURES:
         raise HTTPException(404, NOTHING)
     kept = WHOLE_YEAR if "v" in request.query_params else LOOK_AGAIN
-    name = path.name if "download" in request.query_params else None
+    name = _called(title() if title else "", path) if "download" in request.query_params else None
     return FileResponse(path, media_type=PICTURES[path.suffix], filename=name, headers={"Cache-Control": kept})
 
 
@@ -134,6 +135,12 @@ def _taken_home(find: Callable[[], Path], request: Request) -> Response:
     path = _found(find, request)
     headers = {"Cache-Control": LOOK_AGAIN}
     return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers=headers)
+
+
+def _called(title: str, path: Path) -> str:
+    """The name for a file that is taken home; letters of all languages are left, what no system takes is not."""
+    stem = re.sub(r"[^\w-]+", "-", title)[:60].strip("-")
+    return f"{stem or path.stem}{path.suffix}"
 
 
 def _found(find: Callable[[], Path | None], request: Request) -> Path:

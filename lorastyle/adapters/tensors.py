@@ -37,8 +37,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise BadFile(str(path), "there is no such file", "check the path") from None
     except (OSError, SafetensorError) as error:
-        what = f"this is no whole .safetensors file ({error})"
-        raise BadFile(str(path), what, "download or export it again") from error
+        raise BadFile(str(path), "this is no whole .safetensors file", "download or export it again") from error
 
 
 def _sound(path: Path, name: str, tensor: Tensor) -> Tensor:

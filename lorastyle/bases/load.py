@@ -86,9 +86,22 @@ def _downloaded(source: str) -> Path:
             left_out = {"safety_checker": None, "feature_extractor": None}
             return Path(DiffusionPipeline.download(source, use_safetensors=True, **left_out))
     except (OSError, ValueError, HfHubHTTPError) as error:
-        reason = " ".join(str(error).split())[:200]
-        what = f"there is no such folder, and the hub does not give a base of that id ({reason})"
-        raise BadInput(source, what, "check the id, the network, and whether the base needs a login") from error
+        raise BadInput(source, *_not_given(error)) from error  # whose own words are for logs
+
+
+def _not_given(error: Exception) -> tuple[str, str]:
+    """Why the hub did not give a base, and what to do."""
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    token = "start again with your token in the environment (HF_TOKEN)"
+    if isinstance(error, GatedRepoError):
+        return "this base is for those alone who have agreed to its terms", f"agree to them on the hub, and {token}"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub has no such base, or it is private", f"check the id; for a private one, {token}"
+    if isinstance(error, LocalEntryNotFoundError | ConnectionError | TimeoutError):
+        return "it is not on this machine, and the hub cannot be reached", "check the network, and try again"
+    what = "there is no such folder, and the hub does not give a base of that id"
+    return what, "check the id, the network, and whether the base needs a login"
 
 
 def _name(source: str | Path) -> str:

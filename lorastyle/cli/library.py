@@ -112,11 +112,12 @@ def keep(
     root: Root,
     step: Annotated[int | None, typer.Option(help="Of the checkpoint; the last state by default.")] = None,
     strength: Annotated[float, typer.Option(help="The preferred strength.")] = 1.0,
-    title: Annotated[str, typer.Option(help="Its name in the library.")] = "",
+    title: Annotated[str, typer.Option(help="Its name in the library, where it comes beside those of other names; "
+                                            "without one it takes the place of the training's adapter.")] = "",
     user: User = "me",
     as_json: Json = False,
-) -> None:
-    """Make a checkpoint of a training its published adapter."""
+) -> None:  # fmt: skip
+    """Keep a checkpoint of a training in the library."""
     _show(area(root, user).library().keep(job, step, strength, title), as_json)
 
 

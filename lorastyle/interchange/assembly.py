@@ -101,7 +101,7 @@ def _family(
         told = [name for name, (one, _) in fitting.items() if "kohya" in one.known_as]
     if len(told) != 1:
         what = f"its layers are those of several families: {', '.join(fitting)}"
-        raise BadInput("", what, "say which it is with --family")
+        raise BadInput("", what, "give the family too")
     return fitting[told[0]]
 
 

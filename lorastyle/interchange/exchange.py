@@ -170,7 +170,7 @@ def _with_config(path: Path, strings: Mapping[str, str], tensors: Mapping[str, T
 
 def _named(family: str) -> Family:
     if family not in families():
-        raise BadInput("--family", f"there is no family called {family!r}", f"choose from {', '.join(families())}")
+        raise BadInput("family", f"there is no family called {family!r}", f"choose from {', '.join(families())}")
     return families()[family]
 
 
@@ -178,7 +178,7 @@ def _family(path: Path, adapter: Adapter, given: str | None) -> Family:
     if given:
         return _named(given)
     if adapter.family not in families():
-        raise BadInput(str(path), "it does not say which family of bases it is for", "say it with --family")
+        raise BadInput(str(path), "it does not say which family of bases it is for", "give the family too")
     return families()[adapter.family]
 
 

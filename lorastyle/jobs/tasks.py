@@ -47,7 +47,9 @@ class Limits:
         """Raise BadInput where `value` is above the limit `name`."""
         most = getattr(self, name)
         if value > most:
-            raise BadInput(where, f"{value} is more than the {most} {_COUNTED[name]} allowed here", "choose less")
+            raise BadInput(
+                where, f"{value} is more than the {most} {_COUNTED[name]} allowed here", f"choose at most {most}"
+            )
 
     def check_prompts(self, prompts: list[str] | tuple[str, ...], where: str) -> None:
         self.check("prompt_characters", max(map(len, prompts), default=0), where)

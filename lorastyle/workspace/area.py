@@ -1,5 +1,6 @@
 """What one person has in a studio."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,12 @@ from lorastyle.errors import BadFile, BadInput
 from lorastyle.jobs.job import Job
 from lorastyle.jobs.store import Jobs
 from lorastyle.jobs.tasks import FILE_NAMES
-from lorastyle.workspace.bases import checked_base
+from lorastyle.workspace.bases import checked_base, geometry, name_of, shared_bases
 from lorastyle.workspace.database import AreaDatabase
 from lorastyle.workspace.drafts.draft import Draft
 from lorastyle.workspace.drafts.intake import sweep
 from lorastyle.workspace.library.library import Library
-from lorastyle.workspace.names import file_stem, new_id, title as as_title
+from lorastyle.workspace.names import MOST_TITLE_CHARACTERS, file_stem, new_id, title as as_title
 from lorastyle.workspace.settings import MAKE_ROOM, StudioSettings
 
 
@@ -149,16 +150,16 @@ class Area:
         if path.stat().st_size > limits.upload_bytes:
             most = f"{limits.upload_bytes / 2**20:.4g} MiB"
             raise BadFile(path.name, f"is larger than the {most} allowed here", "choose a smaller one")
-        told = {"file": "upload.safetensors", "out": "imported.safetensors", "family": family}
+        # What is said of the file calls it as the person does; in a folder of its own it is not where `out` comes.
+        told = {"file": f"upload/{path.name}", "out": "imported.safetensors", "family": family}
         title = title or path.stem
-        return self._add(
-            "import", told, title, lambda job: _copied(path, job / "upload.safetensors"), needs=path.stat().st_size
-        )
+        return self._add("import", told, title, lambda job: _copied(path, job / told["file"]), path.stat().st_size)
 
     def export(self, adapter: str, to: str, title: str = "", **settings: Any) -> Job:
         """Write an adapter of the library for another tool, with proof."""
         card = self.library().card(adapter)
-        told: dict[str, Any] = {"adapter": self._file(adapter), "to": to, "strength": card.strength} | settings
+        told: dict[str, Any] = {"adapter": self._file(adapter), "to": to, "strength": card.strength,
+                                "out": f"{card.stem}-{file_stem(to, 'export')}.safetensors"} | settings  # fmt: skip
         if told.get("base"):
             told["base"] = self.base(told["base"])
         return self._add("export", told, title or card.title)
@@ -170,9 +171,15 @@ class Area:
         return self._add("mix", {"adapters": self._files(adapters), **settings}, title or self._titles(adapters))
 
     def merge(self, adapters: Mapping[str, float], base: str, title: str = "", **settings: Any) -> Job:
-        """Write a base with adapters in its weights; `adapters` are strengths by id in the library."""
-        told = {"adapters": self._files(adapters), "base": self.base(base), **settings}
-        return self._add("merge", told, title or self._titles(adapters))
+        """Write a base with adapters in its weights; `adapters` are strengths by id in the library.
+
+        It can be chosen as a base by its title once it is done, so one that is taken already gets a number.
+        """
+        source = self.base(base)
+        title = self._free_title(as_title(title) if title else self._titles(adapters)[:MOST_TITLE_CHARACTERS])
+        out = file_stem(title, "merged") + (".safetensors" if Path(source).is_file() else "")
+        told = {"adapters": self._files(adapters), "base": source, "out": out, **settings}
+        return self._add("merge", told, title)
 
     def publish(self, adapter: str, repo: str, private: bool = True) -> Job:
         """Upload an adapter with its card and previews to the hub, with the token in the worker's environment."""
@@ -181,11 +188,39 @@ class Area:
         told = {"bundle": "bundle", "repo": repo, "private": private}
         return self._add("publish", told, card.title, lambda job: library.bundle_into(adapter, job / "bundle"))
 
+    # bases
+
+    def bases(self) -> list[str]:
+        """The bases that can be chosen by name: those that everybody here may use, then what this person merged."""
+        merged = (title for title, _ in self._merged())
+        return list(dict.fromkeys([*shared_bases(self._settings().model_folders), *merged]))
+
     def base(self, name: str) -> str:
         """What a base is loaded by; raises BadInput where it may not be used here."""
+        for title, path in self._merged():
+            # Jobs know it by its path, and adapters that were taught on it by its file's name.
+            if name in (title, str(path), name_of(str(path))):
+                return str(path)
         return checked_base(name, self._settings().model_folders)
 
+    def geometry(self, base: str) -> tuple[int, int]:
+        """(resolution, divisor) of a base: the pixels that it draws at, and what sides of pictures are multiples of."""
+        return geometry(self.base(base))
+
     # inside
+
+    def _merged(self) -> list[tuple[str, Path]]:
+        """The bases that this person's merges made: title and path, newest first."""
+        jobs = self.jobs.list(self.user, task="merge", states=("done",))
+        made = [(job.title, job.folder / Path(job.result["merged"]).name) for job in jobs]
+        return [(title, path) for title, path in made if path.exists()]
+
+    def _free_title(self, title: str) -> str:
+        """The title, with a number where a base is called so already, or one that is being merged."""
+        open = self.jobs.list(self.user, task="merge", states=("queued", "running", "pausing", "paused"))
+        taken = {file_stem(name, "merged") for name in [*self.bases(), *(job.title for job in open)]}
+        titles = (f"{title} {number}" if number > 1 else title for number in itertools.count(1))
+        return next(title for title in titles if file_stem(title, "merged") not in taken)
 
     def _captioner(self, name: str) -> str:
         """What a captioner is loaded by; it may come from where bases may."""

@@ -4,6 +4,7 @@ Allowed are those that ship with lorastyle, ids of the hub (`owner/name`), and w
 settings name. Nothing else on the disk can be reached by a base's name.
 """
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -27,6 +28,27 @@ def bases_in(folders: Sequence[str]) -> dict[str, Path]:
     """Diffusers folders and single checkpoints in these folders, not deeper, by the names that they are shown under."""
     found = [path for folder in folders if Path(folder).is_dir() for path in sorted(Path(folder).iterdir())]
     return {name_of(str(path)): path for path in found if _is_base(path)}
+
+
+def shared_bases(folders: Sequence[str]) -> list[str]:
+    """The names of those that everybody in a studio may use: those that ship with lorastyle come first."""
+    return list(dict.fromkeys([*embedded_bases(), *bases_in(folders)]))
+
+
+def family_titles() -> dict[str, str]:
+    """The families of bases, by name. Read from their source, since loading them would load torch."""
+    classes = (made for file in sorted((_EMBEDDED / "families").glob("*.py"))
+               for made in ast.parse(file.read_bytes()).body if isinstance(made, ast.ClassDef))  # fmt: skip
+    told = [dict(filter(None, map(_constant, made.body))) for made in classes]
+    return {one["name"]: one["title"] for one in told if {"name", "title"} <= one.keys()}
+
+
+def _constant(line: ast.stmt) -> tuple[str, str] | None:
+    """Name and value of a line such as `title = "SDXL"`."""
+    match line:
+        case ast.Assign([ast.Name(name)], ast.Constant(str(value))):
+            return name, value
+    return None
 
 
 def name_of(source: str) -> str:
@@ -55,13 +77,13 @@ def checked_base(name: str, folders: Sequence[str]) -> str:
     raise BadInput("base", f"there is none called {path.name!r} that may be used here", do)
 
 
-def geometry(name: str, folders: Sequence[str]) -> tuple[int, int]:
-    """(resolution, divisor) of a base: the pixels that it draws at, and what both sides are multiples of.
+def geometry(source: str) -> tuple[int, int]:
+    """(resolution, divisor) of a base that may be used: the pixels it draws at, and what both sides are multiples of.
 
     Read from the configurations of a diffusers folder: a UNet halves latents at each level, transformers take two by
     two of them together. For bases that are no folder on this disk it is what most have.
     """
-    path = embedded_bases().get(name) or Path(checked_base(name, folders))
+    path = embedded_bases().get(source) or Path(source)
     autoencoder, unet, transformer = (_config(path / part) for part in ("vae", "unet", "transformer"))
     if "block_out_channels" not in autoencoder:
         return USUAL

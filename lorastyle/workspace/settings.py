@@ -93,4 +93,18 @@ class StudioSettings(_Table):
             where = ".".join(["settings", *map(str, first["loc"])])
             unknown = first["type"] == "extra_forbidden"
             what = "there is no such setting" if unknown else f"{first['input']!r} cannot be used"
-            raise BadInput(where, what, "remove it" if unknown else first["msg"]) from None
+            raise BadInput(where, what, "remove it" if unknown else _wanted(dict(first))) from None
+
+
+def _wanted(error: Mapping[str, Any]) -> str:
+    """What to give in place of what pydantic refused, in plain words."""
+    match error:
+        case {"type": "greater_than_equal", "ctx": {"ge": least}}:
+            return f"give at least {least:,}"
+        case {"type": "less_than_equal", "ctx": {"le": most}}:
+            return f"give at most {most:,}"
+        case {"type": "int_type" | "int_from_float"}:
+            return "give a whole number"
+        case {"type": "literal_error", "ctx": {"expected": names}}:
+            return f"choose {names}"
+    return str(error["msg"])

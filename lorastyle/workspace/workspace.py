@@ -9,7 +9,7 @@ from lorastyle.errors import BadFile
 from lorastyle.jobs.store import Jobs
 from lorastyle.jobs.tasks import Limits as JobLimits
 from lorastyle.workspace.area import Area
-from lorastyle.workspace.bases import bases_in, checked_base, embedded_bases, geometry
+from lorastyle.workspace.bases import checked_base, family_titles, geometry, shared_bases
 from lorastyle.workspace.names import user_name
 from lorastyle.workspace.settings import Limits, StudioSettings
 
@@ -39,7 +39,7 @@ class Workspace:
         with self._lock:
             changed = self.settings.changed(changes)
             for folder in changed.model_folders:
-                _require_folder(folder)
+                _require_folder(folder, self.root)
             checked_base(changed.default_base, changed.model_folders)
             changed.write(self.root / "settings.toml")
             self.jobs.limits = _for_jobs(changed.limits)
@@ -54,12 +54,17 @@ class Workspace:
             return self._areas[name]
 
     def bases(self) -> list[str]:
-        """The bases that can be chosen by name: those that ship with lorastyle, then those in the allowed folders."""
-        return list(dict.fromkeys([*embedded_bases(), *bases_in(self.settings.model_folders)]))
+        """The bases that everybody can choose by name: those that ship with lorastyle, then those in the allowed
+        folders. :meth:`Area.bases` has those that a person merged too."""
+        return shared_bases(self.settings.model_folders)
+
+    def families(self) -> dict[str, str]:
+        """The families of bases: their titles by name."""
+        return family_titles()
 
     def geometry(self, base: str) -> tuple[int, int]:
         """(resolution, divisor) of a base: the pixels that it draws at, and what sides of pictures are multiples of."""
-        return geometry(base, self.settings.model_folders)
+        return geometry(checked_base(base, self.settings.model_folders))
 
 
 def _for_jobs(limits: Limits) -> JobLimits:
@@ -67,6 +72,10 @@ def _for_jobs(limits: Limits) -> JobLimits:
     return JobLimits(**{name: getattr(limits, name) for name in names})
 
 
-def _require_folder(folder: str) -> None:
-    if not Path(folder).is_absolute() or not Path(folder).is_dir():
+def _require_folder(folder: str, root: Path) -> None:
+    path = Path(folder)
+    if not path.is_absolute() or not path.is_dir():
         raise BadFile(folder, "there is no such folder", "give the whole path of a folder that is there")
+    path = path.resolve()
+    if path.is_relative_to(root) or root.is_relative_to(path):  # what people have would be bases for everybody
+        raise BadFile(folder, "the studio's own folder lies there", "give a folder with models in another place")

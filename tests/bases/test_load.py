@@ -165,7 +165,9 @@ def test_what_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_without_the_hub() -> None:
-    with pytest.raises(BadInput, match=r"^nobody/nothing: there is no such folder, and the hub does not give a base"):
+    with pytest.raises(
+        BadInput, match=r"^nobody/nothing: it is not on this machine, and the hub cannot be reached\. Check"
+    ):
         load_base("nobody/nothing")
 
 

@@ -234,7 +234,7 @@ def test_alpha_of_oft_holds_its_rotations_as_in_training(tmp_path: Path, alpha: 
 
 def test_a_family_that_stays_open_has_to_be_given(tmp_path: Path) -> None:
     file = written(tmp_path, kohya({"lora_unet_mid_block_attentions_0_proj_in": (8, 8)}))
-    with pytest.raises(BadFile, match=r"layers are those of several families: .*sd1.*Say which it is with --family"):
+    with pytest.raises(BadFile, match=r"layers are those of several families: .*sd1.*Give the family too"):
         import_adapter(file)
     assert import_adapter(file, "sd2").family == "sd2"
     with pytest.raises(BadFile, match="are not those of Flux"):

@@ -97,7 +97,7 @@ def test_what_the_preset_gives_keeps_the_limits(
 ) -> None:
     Workspace(work.root).save_settings({f"limits.{name}": most for name, most in limit.items()})
     recipe = {name: value for name, value in (RECIPE | open_settings).items() if value is not None}
-    with pytest.raises(BadInput, match="allowed here. Choose less") as refused:
+    with pytest.raises(BadInput, match="allowed here. Choose at most") as refused:
         do(work, task, data=str(pictures), recipe=recipe)
     assert refused.value.where == where
     assert not (work.folder / "run").exists()
@@ -156,6 +156,17 @@ def test_mix_and_merge(work: Work, adapter: Path) -> None:
     for _ in range(2):  # a job that was killed at its very end is done again
         merged = do(work, "merge", adapters={str(adapter): 1.0})
         assert Path(merged["merged"]).is_dir()
+    assert do(work, "describe", base=merged["merged"])["facts"]["family"] == "pocket"
+    assert Path(do(work, "generate", base=merged["merged"], prompts=["a cat"], steps=1)["images"][0]).is_file()
+
+
+def test_a_torn_file_is_called_as_its_owner_calls_it(work: Work) -> None:
+    (work.folder / "upload").mkdir(parents=True)
+    (work.folder / "upload" / "found on the web.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0torn")
+    with pytest.raises(BadInput) as refused:
+        do(work, "import", file="upload/found on the web.safetensors")
+    said = str(refused.value).replace(f"{work.folder}/upload/", "")
+    assert said == ("found on the web.safetensors: this is no whole .safetensors file. Download or export it again.")
 
 
 def test_captions_go_to_the_dataset_that_wants_them(work: Work, pictures: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from lorastyle import BadFile, BadInput
-from ui.answers import sentence
+from ui.answers import failure, sentence
 from ui.hiding import by_name
 
 
@@ -21,6 +21,20 @@ from ui.hiding import by_name
 )
 def test_a_refusal_names_what_a_person_knows(error: BadInput, told: str) -> None:
     assert sentence(error) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("recipe.preview_every: it is -4. Give 0 or more.", "Preview every: it is -4. Give 0 or more."),
+        ("generate.width: 4096 is too much. Choose less.", "Width: 4096 is too much. Choose less."),
+        ("recipe.png: it is torn. Save it again.", "recipe.png: it is torn. Save it again."),
+        ("jobs/x1/upload/Ink 2.safetensors: it is torn.", "Ink 2.safetensors: it is torn."),
+        ("There was not enough memory.", "There was not enough memory."),
+    ],
+)
+def test_the_failure_of_a_job_is_worded_like_a_refusal(error: str, told: str) -> None:
+    assert failure(error) == told
 
 
 def test_what_is_no_folder_of_the_studio_stays() -> None:

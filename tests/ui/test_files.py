@@ -38,7 +38,7 @@ def test_previews_and_pictures_are_shown_and_can_be_taken_home(studio: Running, 
             again = client.get(address[1:], headers={"If-None-Match": answer.headers["etag"]})
             assert again.status_code in (200, 304)
         taken = client.get(files.download(drawn)[1:])
-    assert taken.headers["content-disposition"].startswith("attachment")
+    assert taken.headers["content-disposition"] == 'attachment; filename="a-cat.png"'
 
 
 @pytest.mark.parametrize("name", ["made.safetensors", "made.html", "made.svg"])
@@ -69,10 +69,11 @@ def test_a_result_outside_the_studio_is_not_served(studio: Running, tmp_path: Pa
 
 
 def test_an_adapter_is_taken_home_as_a_zip(studio: Running, tmp_path: Path) -> None:
-    card = studio.workspace.area().library().add(seeding.adapter(tmp_path / "mine.safetensors"), "mine")
+    library = studio.workspace.area().library()
+    card = library.rename(library.add(seeding.adapter(tmp_path / "mine.safetensors"), "mine").id, "Inky")
     with studio.client() as client:
         answer = client.get(files.bundle(card)[1:])
-    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-disposition"] == 'attachment; filename="Inky.zip"'
     assert any(name.endswith(".safetensors") for name in zipfile.ZipFile(io.BytesIO(answer.content)).namelist())
 
 

@@ -90,6 +90,18 @@ def test_an_export_shows_its_proof(jobs: Jobs, tmp_path: Path) -> None:
     assert str(tmp_path) not in html
 
 
+def test_a_merge_tells_under_which_name_it_is_a_base(jobs: Jobs, tmp_path: Path) -> None:
+    job = jobs.add("merge", {"adapters": {str(seeding.adapter(tmp_path / "ink.safetensors")): 1.0}}, title="Inked <b>")
+    done = seeding.stand(jobs, job, "done", result={"merged": str(job.folder / "Inked-b")})
+    assert "it is called <b>Inked &lt;b&gt;</b>" in results.told(done, None)
+    assert "See the result" in rows.facts(done)
+
+
+def test_a_training_that_was_held_back_has_not_begun(jobs: Jobs, tmp_path: Path) -> None:
+    job = jobs.pause(jobs.add("train", {"data": str(tmp_path), "recipe": {}}).id)
+    assert "not begun yet" in rows.listing([job], "")
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.2, "1 second"), (40, "40 seconds"), (150, "2 minutes"), (4800, "80 minutes"), (9000, "2 h 30 min")],

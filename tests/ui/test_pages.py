@@ -304,6 +304,15 @@ def test_an_adapter_and_a_checkpoint_of_one_folder_are_of_one_base(pages: Pages,
         sides.base_of(workspace, here, (f"adapter:{pages.ink.id}", pair[1]))
 
 
+def test_settings_that_are_used_again_call_a_base_by_its_name(pages: Pages, tmp_path: Path) -> None:
+    (tmp_path / "mine.v2").mkdir()
+    (tmp_path / "mine.v2" / "model_index.json").write_text("{}")
+    pages.workspace.save_settings({"model_folders": [str(tmp_path)]})
+    again = str(pages.press("generate_reuse", pages.workspace.area().generate("mine.v2", [PROMPT], {}).id))
+    assert "mine.v2" in again
+    assert str(tmp_path) not in again
+
+
 def test_a_picture_that_was_sent_is_compared_under_its_own_settings(pages: Pages) -> None:
     sent = seeding.drawing(pages.workspace.jobs, "a tall ship", 5, {str(pages.ink.path): 0.7})
     pair = pages.press("compare_draw", "base", f"picture:{sent.id}", 1.0, 1.0, "something else", 99)
@@ -333,6 +342,9 @@ def test_the_cell_that_is_kept_is_published_with_its_strength(pages: Pages) -> N
     drawn = seeding.grid(pages.workspace.jobs, pages.trained, [0.5, 0.75], [PROMPT])
     card = library.card(pages.press("compare_keep", drawn.id, "1", "Kept"))
     assert (card.title, card.strength, card.rank, card.step) == ("Kept", 0.75, 1, 50)
+    beside = library.card(pages.press("compare_keep", drawn.id, "2", "Beside"))
+    assert (beside.title, beside.rank) == ("Beside", 2)
+    assert library.card(card.id) == card
     asked = ("base", f"adapter:{card.id}", 1.0, 1.0, PROMPT, 12)
     before = pages.press("compare_draw", *asked)
     again = library.card(pages.press("compare_keep", drawn.id, "2", ""))
@@ -394,7 +406,7 @@ def test_an_adapter_is_brought_in(pages: Pages) -> None:
     file = seeding.adapter(pages.workspace.root / "from elsewhere.safetensors", "foreign")
     job = pages.workspace.jobs.get(pages.press("library_import", handle_file(file), "pocket"))
     assert (job.task, job.settings["family"]) == ("import", "pocket")
-    assert (job.folder / "upload.safetensors").read_bytes() == file.read_bytes()
+    assert (job.folder / "upload" / file.name).read_bytes() == file.read_bytes()
 
 
 # Settings
@@ -404,11 +416,27 @@ def test_settings_are_changed_and_checked(pages: Pages, tmp_path: Path) -> None:
     limits = pages.workspace.settings.limits.model_dump()
     shown = [value / 2**30 if name.endswith("bytes") else value for name, value in limits.items()]
     shown[list(limits).index("rank")] = 64
-    pages.press("settings_save", "pocket", f"{tmp_path}\n", "dark", "en", *shown)
+    pages.press("settings_save", "pocket", f"{tmp_path}\n", "dark", *shown)
     now = pages.workspace.settings
     assert (now.theme, now.model_folders) == ("dark", [str(tmp_path)])
     assert now.limits.model_dump() == limits | {"rank": 64}
-    assert "no such folder" in pages.refusal("settings_save", "pocket", "/no/such", "dark", "en", *shown)
+    assert "no such folder" in pages.refusal("settings_save", "pocket", "/no/such", "dark", *shown)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("steps", -5, "The longest training: -5 cannot be used. Give a whole number, 1 or more."),
+        ("steps", 2.5, "The longest training: 2.5 cannot be used. Give a whole number, 1 or more."),
+        ("upload_bytes", -5, "The largest file that can be added: -5 cannot be used. Give more than 0."),
+        ("rank", None, "The highest rank of an adapter: it is empty. Give a number."),
+        ("pixels", 10**9, "Pixels: 1000000000 cannot be used. Give at most 100,000,000."),
+    ],
+)
+def test_a_limit_that_cannot_be_used_is_called_by_its_name(pages: Pages, limit: str, value: Any, said: str) -> None:
+    limits = pages.workspace.settings.limits.model_dump()
+    shown = {name: round(value / 2**30, 3) if name.endswith("bytes") else value for name, value in limits.items()}
+    assert said in pages.refusal("settings_save", "pocket", "", "dark", *(shown | {limit: value}).values())
 
 
 def test_limits_that_are_shown_rounded_stay_as_they_are(pages: Pages) -> None:
@@ -418,7 +446,7 @@ def test_limits_that_are_shown_rounded_stay_as_they_are(pages: Pages) -> None:
     shown = [round(value / 2**30, 3) if name.endswith("bytes") else value for name, value in limits.items()]
     shown[list(limits).index("rank")] = 32
     shown[list(limits).index("disk_bytes")] = 0.5
-    pages.press("settings_save", "pocket", "", "dark", "en", *shown)
+    pages.press("settings_save", "pocket", "", "dark", *shown)
     assert workspace.settings.limits.model_dump() == limits | {"rank": 32, "disk_bytes": 2**29}
     shown[list(limits).index("rank")] = None
-    assert "give each a number" in pages.refusal("settings_save", "pocket", "", "dark", "en", *shown).lower()
+    assert "give a number" in pages.refusal("settings_save", "pocket", "", "dark", *shown).lower()

@@ -1,10 +1,13 @@
 """Light and dark: what the settings say holds in every browser; its own switch holds there until they say otherwise."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ui import seeding
 from tests.ui.conftest import Running
 
 IS_DARK = "document.body.classList.contains('dark')"
@@ -41,3 +44,19 @@ def test_a_switch_holds_in_its_browser_until_the_settings_change(studio: Running
     assert page.evaluate(IS_DARK)
     assert dark(page, studio)
     assert not dark(page, studio, "light")
+
+
+def test_charts_follow_the_switch(studio: Running, page: Any, tmp_path: Path) -> None:
+    job = seeding.training(studio.workspace.jobs, tmp_path, "Ink", (1,))
+    row = {"loss": 0.5, "smoothed": 0.4, "learning_rate": 1e-3}
+    with (job.run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps({"step": step} | row) + "\n" for step in (1, 2))
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{studio.address}/?job={job.id}")
+    axis = page.locator(".vega-embed svg .role-axis-label text").first
+    axis.wait_for()
+    colour = "node => getComputedStyle(node).fill"
+    before = axis.evaluate(colour)
+    page.locator("#header .mode").click()
+    assert page.evaluate(IS_DARK)
+    assert axis.evaluate(colour) != before  # dark letters would not be seen any more

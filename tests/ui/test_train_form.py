@@ -60,6 +60,22 @@ def test_previews_can_be_turned_off() -> None:
     assert recipe_of(chosen(), shipped_facts(), {"preview_every": "0"}).preview_every == 0
 
 
+def test_previews_are_suggested_for_the_steps_that_the_person_wants() -> None:
+    own = {"steps": "40"}
+    assert table(chosen(), shipped_facts(), own)["settings"]["preview_every"]["suggested"] == "10"
+    assert recipe_of(chosen(), shipped_facts(), own).preview_every == 10
+    preset = shipped_facts().presets["style"].steps(len(CAPTIONS))
+    assert table(chosen(), shipped_facts(), own)["settings"]["steps"]["suggested"] == str(preset)
+    epochs = {"epochs": "20", "batch": "1"}
+    assert recipe_of(chosen(), shipped_facts(), epochs).preview_every == 20 * len(CAPTIONS) / 4
+
+
+def test_prompts_are_suggested_from_captions_that_say_something() -> None:
+    captions = ["cat", "a red cat on a mat", "a red cat on a hat", "an old owl in the wood", "a dog and " * 20]
+    recipe = recipe_of(Choice("pocket", "style", "inkpen", captions), shipped_facts(), {})
+    assert recipe.preview_prompts == ["inkpen a red cat on a mat", "inkpen an old owl in the wood"]
+
+
 def test_prompts_are_a_line_each() -> None:
     recipe = recipe_of(chosen(), shipped_facts(), {"preview_prompts": "one\n\n two "})
     assert recipe.preview_prompts == ["one", "two"]
@@ -107,6 +123,19 @@ def test_a_word_that_the_base_knows_is_doubted() -> None:
     (good, text), *_ = check_trigger("pocket", "cat", [], [])
     assert not good
     assert "knows" in text
+
+
+def test_the_placeholder_of_captions_is_no_word() -> None:
+    ((good, text),) = check_trigger("pocket", "[trigger]", [], CAPTIONS)
+    assert not good
+    assert "stands for the trigger word" in text
+    assert table(chosen(trigger="[trigger]"), shipped_facts(), {})["wrong"] == "trigger"
+    with pytest.raises(BadInput, match="stands for the trigger word"):
+        recipe_of(chosen(trigger="[trigger]"), shipped_facts(), {})
+
+
+def test_of_a_base_that_is_refused_no_vocabulary_is_told() -> None:
+    assert check_trigger("", "inkpen", [], ["[trigger] cat"]) == []
 
 
 def test_captions_without_the_word_are_counted() -> None:

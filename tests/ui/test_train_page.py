@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lorastyle import Draft
+from lorastyle import Draft, Recipe
 from tests.ui.conftest import CODE, Running
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -99,11 +99,110 @@ def test_many_captions_are_changed_and_taken_back(studio: Running, page: Page, d
 
 def test_selected_images_are_removed_and_brought_back(studio: Running, page: Page, draft: Draft) -> None:
     opened(page, studio, draft, "review")
-    page.get_by_label("Select fox.png").check()
-    page.get_by_role("button", name="Remove selected").click()
+    for name in ("fox.png", "owl.png"):
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_label("Search captions").fill("fox")  # what is hidden stays
+    page.get_by_role("button", name="Remove 1 selected").click()
     expect(page.locator(".review article")).to_have_count(3)
+    expect(page.locator(".steps [data-step=images] small")).to_have_text("3 images")
+    assert sorted(row.name for row in draft.rows()) == ["cat.png", "owl.png", "wide.png"]
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".review article")).to_have_count(4)
+    expect(page.locator(".steps [data-step=images] small")).to_have_text("4 images")
+
+
+def test_undo_brings_the_last_images_back_after_a_reload(studio: Running, page: Page, draft: Draft) -> None:
+    draft.remove([row.id for row in draft.rows()])
+    opened(page, studio, draft, "review")
+    expect(page.locator(".review .nothing")).to_contain_text("Undo brings back")
+    expect(page.locator("#to-choose")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".review article")).to_have_count(4)
+    expect(page.locator("#to-choose")).to_be_visible()
+
+
+def test_the_address_brings_back_the_step_that_was_open(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    expect(page.locator(".review article")).to_have_count(4)
+    page.locator(".steps [data-step=images]").click()
+    expect(page.locator(".drop .into")).to_contain_text("“Ink”")
+    expect(page).to_have_url(re.compile("step=images"))
+    page.reload()
+    expect(page.locator(".drop .into")).to_be_visible()
+    page.locator("#to-review").click()
+    expect(page.locator(".review article").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(".drop .into")).to_be_visible()
+
+
+def test_what_an_address_names_and_is_gone_is_said_once(studio: Running, page: Page, draft: Draft) -> None:
+    page.goto(f"{studio.address}/?data={draft.id}&job=abcdefgh12345678&step=watch")
+    expect(page.get_by_text("The training that this page's address named")).to_be_visible()
+    expect(page).not_to_have_url(re.compile("job="))
+    page.reload()
+    expect(page.locator(".drop .into")).to_be_visible()
+    expect(page.get_by_text("The training that this page's address named")).to_be_hidden()
+
+
+def test_a_dataset_gets_another_name(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "images")
+    page.get_by_role("button", name="Rename Ink").click()
+    page.get_by_label("New name of Ink").fill("Pen and ink")
+    page.get_by_label("New name of Ink").press("Enter")
+    expect(page.locator(".drop .into")).to_contain_text("“Pen and ink”")
+    assert draft.title == "Pen and ink"
+
+
+def test_what_is_pasted_or_deleted_counts_too(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "choose")
+    expect(page.locator("#main-steps")).to_be_visible()
+    trigger = page.locator("#trigger input, #trigger textarea")
+    trigger.focus()
+    with _kept(page):
+        page.keyboard.insert_text("inkpen")
+    expect(page.locator(".remarks")).to_contain_text("3 pieces")
+    page.reload()
+    expect(trigger).to_have_value("inkpen")
+    with _kept(page):
+        trigger.fill("")
+    expect(page.locator(".remarks")).to_contain_text("Without a trigger word")
+    page.reload()
+    expect(page.locator(".remarks")).to_contain_text("Without a trigger word")
+
+
+def test_a_recipe_from_a_file_survives_a_reload(studio: Running, page: Page, draft: Draft, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(Recipe(purpose="object", trigger="inkmug", rank=8).to_toml())
+    opened(page, studio, draft, "choose")
+    expect(page.locator("#main-rank")).to_be_visible()
+    with _kept(page):
+        page.set_input_files("input[type=file][accept='.toml']", recipe)
+        expect(page.locator("#main-rank")).to_have_value("8")
+    page.reload()
+    expect(page.locator("#main-rank")).to_have_value("8")
+    expect(page.locator("#trigger input, #trigger textarea")).to_have_value("inkmug")
+    expect(page.locator("#main-class_word")).to_be_visible()
+
+
+def test_an_estimate_does_not_outlive_the_choice(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "choose")
+    expect(page.locator("#main-steps")).to_be_visible()
+    page.locator("#estimate").click()
+    expect(page.get_by_text("a short probe trains a few steps")).to_be_visible()
+    page.locator("#main-steps").fill("40")
+    page.locator("#main-steps").blur()
+    expect(page.get_by_text("estimate it again")).to_be_visible()
+    for job in studio.workspace.jobs.list("me", task="probe", states=("queued", "running")):
+        studio.workspace.jobs.cancel(job.id)
+
+
+def test_a_base_that_is_not_there_is_said_at_its_field(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "choose")
+    expect(page.locator("#main-steps")).to_be_visible()
+    page.locator("#base input").fill("pockett")
+    page.locator("#base input").press("Enter")
+    expect(page.locator(".remarks .doubt")).to_contain_text("pockett")
+    expect(page.locator("#peek")).to_be_hidden()
 
 
 def test_the_form_marks_what_differs_and_says_what_is_wrong(studio: Running, page: Page, draft: Draft) -> None:

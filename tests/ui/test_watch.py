@@ -43,6 +43,7 @@ def test_at_first_everything_is_told(workspace: Workspace, job: Job) -> None:
     assert facts["Step"] == "20 of 40"
     assert facts["Speed"] == "2 steps/s"
     assert facts["Memory"] == "2.5 GB"
+    assert facts["Learning rate"] == "0.001"
     assert len(told[LOSSES]) == 40
     assert [row["step"] for row in told[PREVIEWS]["rows"]] == [20, 10]
     assert told[LOG] == "first line\n"

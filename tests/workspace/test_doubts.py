@@ -32,6 +32,12 @@ def test_duplicates(draft: Draft, tmp_path: Path) -> None:
     assert "“one.png”" in row.doubts[0].text
 
 
+def test_twins_of_one_name_are_told_apart(draft: Draft, tmp_path: Path) -> None:
+    draft.add([save(tmp_path / folder / "bee.png", 1) for folder in ("one", "two")])
+    for row in draft.rows():
+        assert "another one called “bee.png”" in row.doubts[0].text
+
+
 @pytest.mark.parametrize("folder", ["ink", "peep"])
 def test_nothing_is_wrong_with_the_pictures_of_sample_data(draft: Draft, folder: str) -> None:
     draft.add([SAMPLES / folder])

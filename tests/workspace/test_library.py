@@ -174,14 +174,30 @@ def test_a_training_without_previews_is_shown_by_its_comparison(
 def test_keeping_a_checkpoint(workspace: Workspace, area: Area, training: Job) -> None:
     trained(workspace, training)
     (before,) = area.library().cards()
-    card = area.library().keep(training.id, 10, 0.7, "Softer")
-    assert (card.id, card.title, card.strength, card.rank, card.step) == (before.id, "Softer", 0.7, 10, 10)
+    card = area.library().keep(training.id, 10, 0.7)
+    assert (card.id, card.title, card.strength, card.rank, card.step) == (before.id, before.title, 0.7, 10, 10)
     assert (card.trigger, card.base, card.family) == ("sumi", "pocket", "sd1")  # which its checkpoint does not say
     assert card.previews[0].read_bytes() == (training.run / "samples" / "step-000010-0.png").read_bytes()
     assert len(area.library().cards()) == 1
     assert area.library().keep(training.id).rank == 20
     with pytest.raises(BadInput, match="none of that step"):
         area.library().keep(training.id, 15)
+
+
+def test_a_checkpoint_that_is_kept_under_another_name_comes_beside(
+    workspace: Workspace, area: Area, training: Job
+) -> None:
+    trained(workspace, training)
+    library = area.library()
+    (published,) = library.cards()
+    softer = library.keep(training.id, 10, 0.7, "Softer")
+    assert (softer.title, softer.strength, softer.rank, softer.job) == ("Softer", 0.7, 10, training.id)
+    assert library.card(published.id) == published
+    assert published.path.is_file()
+    assert library.of_job(training.id) == softer
+    assert library.keep(training.id, 20, 0.5, " Softer ").id == softer.id  # a name that is there is that adapter's
+    assert library.keep(training.id, 10).id == published.id
+    assert {card.id for card in Workspace(workspace.root).area().library().cards()} == {published.id, softer.id}
 
 
 def test_keeping_while_it_trains(workspace: Workspace, area: Area, training: Job) -> None:
@@ -212,10 +228,11 @@ def test_each_checkpoint_that_is_kept_has_a_file_of_its_own(workspace: Workspace
 def test_a_kept_checkpoint_calls_its_base_as_that_calls_itself(
     workspace: Workspace, area: Area, training: Job, tmp_path: Path, source: str, name: str
 ) -> None:
-    (tmp_path / "sd.v1").mkdir()
-    (tmp_path / "sd.v2.safetensors").touch()
-    workspace.save_settings({"model_folders": [str(tmp_path)]})
-    base = source if "someone" in source else str(tmp_path / source)
+    models = tmp_path / "models"
+    (models / "sd.v1").mkdir(parents=True)
+    (models / "sd.v2.safetensors").touch()
+    workspace.save_settings({"model_folders": [str(models)]})
+    base = source if "someone" in source else str(models / source)
     of_it = area.train(area.datasets()[0], base, {})
     adapter(of_it.run / "checkpoints" / "step-000010" / "adapter.safetensors")
     assert area.library().keep(of_it.id, 10).base == name
@@ -238,9 +255,19 @@ def test_a_bundle(workspace: Workspace, area: Area, training: Job) -> None:
     assert {path.name for path in (job.folder / "bundle").iterdir()} == {"README.md", card.path.name, "previews"}
 
 
+def test_what_is_taken_home_is_called_as_the_adapter_is_now(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    (card,) = area.library().cards()
+    area.library().rename(card.id, "Inky: second")
+    path = area.library().bundle(card.id)
+    assert path.name == "Inky-second.zip"
+    assert "Inky-second.safetensors" in zipfile.ZipFile(path).namelist()
+    assert area.export(card.id, "comfyui").settings["out"] == "Inky-second-comfyui.safetensors"
+
+
 def test_what_is_imported_and_mixed_comes_in(workspace: Workspace, area: Area, tmp_path: Path) -> None:
     job = area.import_adapter(adapter(tmp_path / "found on the web.safetensors"))
-    assert (job.folder / "upload.safetensors").is_file()
+    assert (job.folder / "upload" / "found on the web.safetensors").is_file()
     finish(workspace, job, {"file": str(adapter(job.folder / "imported.safetensors", 4, OURS))})
     (imported,) = area.library().cards()
     assert (imported.title, imported.trigger) == ("found on the web", "sumi")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lorastyle import Area, BadFile, BadInput, Draft, StudioSettings, Workspace
+from lorastyle import Area, BadFile, BadInput, Draft, Job, StudioSettings, Workspace, bases_table
 from tests.workspace.pictures import adapter, save
+from tests.workspace.test_library import finish
 
 
 def test_settings_are_kept(workspace: Workspace) -> None:
@@ -31,6 +32,24 @@ def test_settings_that_cannot_be_used(workspace: Workspace, changes: dict[str, o
     with pytest.raises(BadInput):
         workspace.save_settings(changes)
     assert workspace.settings == StudioSettings()
+
+
+def test_the_studios_own_folder_holds_no_models(workspace: Workspace) -> None:
+    jobs = workspace.root / "jobs"
+    jobs.mkdir(exist_ok=True)
+    for folder in (workspace.root, workspace.root.parent, jobs):
+        with pytest.raises(BadFile, match="the studio's own folder lies there"):
+            workspace.save_settings({"model_folders": [str(folder)]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "do"),
+    [({"limits.rank": 0}, "Give at least 1"), ({"limits.pixels": 10**10}, "Give at most 100,000,000"),
+     ({"limits.rank": "8"}, "Give a whole number"), ({"theme": "pink"}, "Choose 'system', 'light' or 'dark'")],
+)  # fmt: skip
+def test_settings_are_refused_in_plain_words(workspace: Workspace, changes: dict[str, object], do: str) -> None:
+    with pytest.raises(BadInput, match=f"cannot be used. {do}"):
+        workspace.save_settings(changes)
 
 
 def test_a_damaged_settings_file_is_said(workspace: Workspace) -> None:
@@ -138,6 +157,52 @@ def test_bases_that_may_be_used(workspace: Workspace, tmp_path: Path) -> None:
         area.base(str(models / "link"))
     with pytest.raises(BadInput, match="base"):
         area.base(str(models / ".." / "outside"))
+
+
+def merged(workspace: Workspace, area: Area, title: str, tmp_path: Path) -> Job:
+    """A merge that is done, of an adapter of this person into pocket."""
+    card = area.library().add(adapter(tmp_path / "a.safetensors"))
+    job = area.merge({card.id: 1.0}, "pocket", title)
+    (job.folder / job.settings["out"]).mkdir()
+    (job.folder / job.settings["out"] / "model_index.json").write_text("{}")
+    finish(workspace, job, {"merged": str(job.folder / job.settings["out"])})
+    return workspace.jobs.get(job.id)
+
+
+def test_what_was_merged_is_a_base_of_its_owner(workspace: Workspace, tmp_path: Path) -> None:
+    anna, ben = workspace.area("anna"), workspace.area("ben")
+    job = merged(workspace, anna, "Pocket, inked", tmp_path)
+    path = job.result["merged"]
+    assert anna.bases() == ["pocket", "pocket-flux", "Pocket, inked"]
+    assert anna.base("Pocket, inked") == anna.base(path) == anna.base("Pocket-inked") == path
+    assert anna.generate("Pocket, inked", ["a cat"], {}).settings["base"] == path
+    assert anna.geometry("Pocket, inked") == (1024, 64)
+    assert ben.bases() == workspace.bases() == ["pocket", "pocket-flux"]
+    for name in ("Pocket, inked", "Pocket-inked", path):
+        with pytest.raises(BadInput, match="none called .* that may be used here"):
+            ben.base(name)
+    anna.remove_job(job.id)
+    with pytest.raises(BadInput, match="none called 'Pocket, inked' that may be used here"):
+        anna.generate("Pocket, inked", ["a cat"], {})
+
+
+def test_what_is_merged_is_called_like_no_other_base(workspace: Workspace, area: Area, tmp_path: Path) -> None:
+    titles = [merged(workspace, area, title, tmp_path).title for title in ("pocket", "Inked", "Inked", "owner/name")]
+    assert titles == ["pocket 2", "Inked", "Inked 2", "owner/name"]
+    assert area.base("pocket") == "pocket"
+    assert len({area.base(title) for title in titles}) == 4
+
+
+def test_a_single_file_is_merged_into_one(workspace: Workspace, area: Area, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "single.safetensors").write_bytes(b"")
+    workspace.save_settings({"model_folders": [str(tmp_path / "models")]})
+    card = area.library().add(adapter(tmp_path / "a.safetensors"))
+    assert area.merge({card.id: 1.0}, "single", "Mine").settings["out"] == "Mine.safetensors"
+
+
+def test_the_families_are_those_that_can_be_loaded(workspace: Workspace) -> None:
+    assert workspace.families() == {row["family"]: row["title"] for row in bases_table()}
 
 
 @pytest.mark.slow

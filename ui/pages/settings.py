@@ -10,12 +10,13 @@ from ui.answers import told
 from ui.session import area, may_administer
 from ui.widgets.choices import bases_of
 from ui.widgets.events import QUIET, opened
-from ui.widgets.panes import heading, pane
+from ui.widgets.panes import heading, pane, paragraph
 from ui.widgets.parts import part
 from ui.widgets.words import size
 
 STYLE = part("limits.css")
 GIB = 2**30
+LANGUAGES = {"en": "English"}
 # What was saved holds at once in this browser, and in others when they open a page; see `head.js`.
 SHOW_THEME = """(theme) => {
   document.documentElement.dataset.theme = theme;
@@ -32,6 +33,7 @@ def page(workspace: Workspace) -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             general = _general(workspace.settings)
+            paragraph(f"Language: {LANGUAGES[workspace.settings.language]}")
             with gr.Accordion("Change the limits", open=False):
                 limits = _limits(workspace.settings)
             save = gr.Button("Save", variant="primary")
@@ -46,7 +48,6 @@ def page(workspace: Workspace) -> None:
             gr.Dropdown(bases, value=now.default_base, interactive=may),
             gr.Textbox("\n".join(now.model_folders) if may else "", visible=may),
             gr.Radio(value=now.theme, interactive=may),
-            gr.Radio(value=now.language, interactive=may),
             *(gr.Number(_shown(name, now), interactive=may) for name in type(now.limits).model_fields),
             gr.Button(interactive=may),
             "" if may else "<p>Only the person who runs this studio can change these.</p>",
@@ -54,16 +55,14 @@ def page(workspace: Workspace) -> None:
             _published(now),
         ]
 
-    def change(
-        request: gr.Request, base: str, folders: str, theme: str, language: str, **limits: float | None
-    ) -> dict[str, Any]:
+    def change(request: gr.Request, base: str, folders: str, theme: str, **limits: float | None) -> dict[str, Any]:
         if not may_administer(request):
             raise BadInput("Settings", "only the person who runs this studio can change them", "ask them to")
         listed = [line.strip() for line in (folders or "").splitlines() if line.strip()]
-        asked: dict[str, Any] = {"default_base": base, "model_folders": listed, "theme": theme, "language": language}
+        asked: dict[str, Any] = {"default_base": base, "model_folders": listed, "theme": theme}
         now = workspace.settings  # bytes are shown rounded: what stands as it was shown stays what it is
         changed = {name: value for name, value in limits.items() if value != _shown(name, now)}
-        asked |= {f"limits.{name}": _meant(name, value) for name, value in changed.items()}
+        asked |= {f"limits.{name}": _meant(name, value, now) for name, value in changed.items()}
         return workspace.save_settings(asked).model_dump()
 
     def saved(request: gr.Request) -> list[Any]:
@@ -86,15 +85,14 @@ def _general(settings: StudioSettings) -> list[Any]:
         gr.Textbox(visible=False, label="Folders with models", lines=3,
                    info=f"{help['model_folders']} One on each line.", placeholder="/path/to/models"),
         gr.Radio([("As the system is", "system"), ("Light", "light"), ("Dark", "dark")], value=settings.theme,
-                 label="Colours"),
-        gr.Radio([("English", "en")], value=settings.language, label="Language"),
+                 label="Colours", info="The button at the top of the page changes them in your browser alone."),
     ]  # fmt: skip
 
 
 def _limits(settings: StudioSettings) -> dict[str, Any]:
     """A field for each limit; bytes are given in GB."""
     return {
-        name: gr.Number(_shown(name, settings), label=f"{_what(field)} ({_unit(field)})", minimum=0)
+        name: gr.Number(_shown(name, settings), label=f"{_what(field)} ({_unit(field)})")
         for name, field in type(settings.limits).model_fields.items()
     }
 
@@ -113,10 +111,16 @@ def _shown(name: str, settings: StudioSettings) -> float:
     return round(value / GIB, 3) if name.endswith("bytes") else value
 
 
-def _meant(name: str, value: float | None) -> int:
+def _meant(name: str, value: float | None, settings: StudioSettings) -> int:
+    """The limit in a field; raises BadInput that calls the field as the page does."""
+    field, in_bytes = type(settings.limits).model_fields[name], name.endswith("bytes")
     if value is None:
-        raise BadInput("Limits", "one of them is empty", "give each a number")
-    return round(value * GIB) if name.endswith("bytes") else int(value)
+        raise BadInput(_what(field), "it is empty", "give a number")
+    meant = round(value * GIB) if in_bytes else int(value)
+    if meant < 1 or not (in_bytes or value == meant):
+        do = "give more than 0" if in_bytes else "give a whole number, 1 or more"
+        raise BadInput(_what(field), f"{value:g} cannot be used", do)
+    return meant
 
 
 def _usage(used: int, most: int) -> str:

@@ -11,11 +11,17 @@ def adapters_of(here: Area) -> Choices:
     return [(f"{card.title} ({card.trigger})" if card.trigger else card.title, card.id) for card in cards]
 
 
+def strength_of(here: Area, adapter: str) -> float | None:
+    """The preferred strength of an adapter that was chosen from a list; None where it is none of the library."""
+    return next((card.strength for card in here.library().cards() if card.id == adapter), None)
+
+
 def titles_of(here: Area) -> dict[str, str]:
     """The titles of the adapters by the paths that jobs know them by."""
     return {str(card.path): card.title for card in here.library().cards()}
 
 
-def bases_of(workspace: Workspace, also: str = "") -> list[str]:
-    """The bases that can be chosen, the studio's default first."""
-    return list(dict.fromkeys([*([also] if also else []), workspace.settings.default_base, *workspace.bases()]))
+def bases_of(workspace: Workspace, also: str = "", here: Area | None = None) -> list[str]:
+    """The bases that can be chosen, the studio's default first; of a person's area what they merged too."""
+    known = here.bases() if here else workspace.bases()
+    return list(dict.fromkeys([*([also] if also else []), workspace.settings.default_base, *known]))

@@ -75,6 +75,15 @@ function tell({ added, captioned, refused: sentences }) {
   refused.querySelector("ul").replaceChildren(...sentences.map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
 }
 
+// What is dropped while a dataset is open is added to it.
+function showInto() {
+  const { data, title } = props.value ?? {};
+  find(".into").hidden = !data;
+  find(".into b").textContent = title ? `“${title}”` : "the open dataset";
+}
+watch("value", showInto);
+showInto();
+
 const picked = (input) => {
   take([...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })));
   input.value = "";

@@ -14,13 +14,17 @@ def opened(handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
 
 
 def remembered(event: Any, job: gr.Textbox) -> None:
-    """Once an event of a button is done, put the job that it set into the address, so that a reload shows it again."""
+    """Once an event of a button is done, put the job that it set into the address, so that a reload shows it again.
+
+    Where it left no job, none stays in the address.
+    """
     event.success(None, [job], None, js=_REMEMBER, api_visibility="private")
 
 
 _REMEMBER = """(job) => {
   const address = new URL(location.href);
-  address.searchParams.set("job", job);
+  if (job) address.searchParams.set("job", job);
+  else address.searchParams.delete("job");
   address.searchParams.delete("cell");
   history.replaceState(history.state, "", address);
 }"""

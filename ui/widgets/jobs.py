@@ -3,7 +3,7 @@
 from html import escape
 
 from lorastyle import BadInput, Job, Jobs
-from ui.hiding import by_name
+from ui.answers import failure
 from ui.widgets.words import ago, duration
 
 KINDS = {
@@ -51,7 +51,7 @@ def name(job: Job) -> str:
 
 def error(job: Job) -> str:
     """Why it failed, and what to do."""
-    return by_name(job.error)
+    return failure(job.error)
 
 
 def state(job: Job) -> str:
@@ -79,7 +79,8 @@ def progress(job: Job) -> str:
     said = [f"step {job.step:,} of {job.steps:,}"] if job.steps else []
     if job.state == "running" and job.seconds_left:
         said.append(f"about {duration(job.seconds_left)} left")
-    return ", ".join(said) or (job.message or "getting ready")
+    waits = "not begun yet" if job.state == "paused" else "getting ready"
+    return ", ".join(said) or job.message or waits
 
 
 def strip(job: Job | None) -> str:

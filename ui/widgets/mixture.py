@@ -7,6 +7,10 @@ from typing import Any
 import gradio as gr
 
 from lorastyle import BadInput
+from ui.answers import told
+from ui.session import area
+from ui.widgets.choices import adapters_of, strength_of
+from ui.widgets.events import QUIET
 
 MOST = 4  # rows; more adapters than that at once rarely add anything but mud
 LEAST, HIGHEST = -1.0, 2.0  # strengths; below 0 an adapter takes away what it learnt
@@ -49,7 +53,10 @@ def mixture(first: str = "Adapter", least: int = 1) -> Mixture:
         rows.append(row)
     more = gr.Button("Add another adapter", size="sm", variant="secondary")
     count = gr.State(least)
-    more.click(_one_more, [count], [count, *rows, more], api_visibility="private", show_progress="hidden")
+    more.click(_one_more, [count], [count, *rows, more], **QUIET)
+    for adapter, strength in zip(adapters, strengths, strict=True):
+        adapter.focus(told(_offered), None, [adapter], **QUIET)  # what was made or brought in since the page opened
+        adapter.input(told(_preferred), [adapter], [strength], **QUIET)
     return Mixture(tuple(rows), tuple(adapters), tuple(strengths), more, count)
 
 
@@ -73,6 +80,16 @@ def fill(adapters: dict[str, float], choices: Sequence[tuple[str, str]], least: 
     for adapter, strength in padded:
         parts += [gr.Dropdown([NONE, *choices], value=adapter), strength]
     return [*_open(max(least, len(asked)))[:-1], *parts, gr.Button(visible=len(asked) < MOST)]
+
+
+def _offered(request: gr.Request) -> gr.Dropdown:
+    return gr.Dropdown([NONE, *adapters_of(area(request))])
+
+
+def _preferred(adapter: str | None, request: gr.Request) -> Any:
+    """The strength of an adapter that was just chosen."""
+    strength = strength_of(area(request), adapter or "")
+    return gr.skip() if strength is None else strength
 
 
 def _one_more(count: int) -> list[Any]:

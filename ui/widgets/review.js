@@ -22,7 +22,7 @@ const ask = async (call, request = {}) => {
   if (answer.error) { say(answer.error, true); throw new Error(answer.error); }
   return { ...answer, data: about };
 };
-const percent = (share) => `${Math.round(share * 100)} %`;
+const percent = (share) => `${Math.round(share * 100)}%`;
 
 // one card
 
@@ -109,12 +109,12 @@ async function change(call, request) {
 function build(entry) {
   const { row } = entry, card = make("article", "card");
   card.dataset.id = row.id;
-  const frame = make("div", "frame"), pic = make("div", "pic"), image = make("img");
+  const frame = make("div", "frame"), pic = make("div", "pic"), seen = make("div", "seen"), image = make("img");
   pic.style.setProperty("--ratio", row.width / row.height);
   image.src = row.thumbnail; image.alt = row.caption || row.name; image.loading = "lazy"; image.decoding = "async"; image.draggable = false;
   entry.crop = make("div", "crop");
   entry.focus = make("button", "focus"); entry.focus.type = "button";
-  pic.append(image, entry.crop, entry.focus); frame.append(pic);
+  seen.append(image, entry.crop); pic.append(seen, entry.focus); frame.append(pic);
 
   const about = make("div", "about"), name = make("span", "name", row.name), tick = make("input");
   name.title = row.name; tick.type = "checkbox"; tick.setAttribute("aria-label", `Select ${row.name}`);
@@ -126,7 +126,7 @@ function build(entry) {
   card.append(frame, about, entry.lost, entry.caption, entry.warnings);
   entry.card = card;
 
-  tick.addEventListener("change", () => { tick.checked ? chosen.add(row.id) : chosen.delete(row.id); find(".remove").disabled = !chosen.size; });
+  tick.addEventListener("change", () => { tick.checked ? chosen.add(row.id) : chosen.delete(row.id); showMarked(); });
   entry.caption.addEventListener("input", () => later(entry, saveCaption, 700));
   entry.caption.addEventListener("change", () => saveCaption(entry));
   entry.caption.addEventListener("blur", () => { saveCaption(entry); });
@@ -159,6 +159,15 @@ const matches = ({ row }) =>
   (filter === "all" || (filter === "warned" ? row.warnings.length > 0 : !row.caption)) &&
   (!search.value || `${row.caption} ${row.name}`.toLowerCase().includes(search.value.toLowerCase()));
 
+// Those that are selected and in sight: what a search or a filter hides is never removed unseen.
+const marked = () => [...chosen].filter((id) => cards.get(id)?.card && !cards.get(id).card.hidden);
+
+function showMarked() {
+  const { length } = marked();
+  find(".remove").disabled = !length;
+  find(".remove").textContent = length ? `Remove ${length} selected` : "Remove selected";
+}
+
 function count() {
   const rows = [...cards.values()], warned = rows.filter(({ row }) => row.warnings.length).length, bare = rows.filter(({ row }) => !row.caption).length;
   for (const [name, label, number] of [["all", "All", rows.length], ["warned", "Worth a look", warned], ["bare", "No caption", bare]]) {
@@ -183,7 +192,9 @@ function show() {
     any ||= shown;
     if (entry.card) entry.card.hidden = !shown;
   }
-  find(".nothing").hidden = any || !cards.size;
+  find(".nothing").hidden = any;
+  find(".nothing").textContent = cards.size ? "No image matches." : "No image is left. Undo brings back what was removed.";
+  showMarked();
 }
 
 function take({ data: about, rows = [], undo }) {
@@ -207,15 +218,21 @@ async function load() {
   delete element.dataset.ready;
   await settle();
   if (turn !== drawn) return;
-  if (!data) { cards.clear(); grid.replaceChildren(); return; }
+  if (!data) { cards.clear(); chosen.clear(); grid.replaceChildren(); return; }
   const answer = await ask("rows");
   if (turn !== drawn) return;
-  cards.clear(); chosen.clear(); grid.replaceChildren(); find(".remove").disabled = true;
+  cards.clear(); chosen.clear(); grid.replaceChildren();
   answer.rows.forEach((row) => cards.set(row.id, { row, data, waiting: new Map() }));
   draw(turn); show(); take({ data, undo: answer.undo });
   find(".crops").textContent = answer.crops; find(".crops").hidden = !answer.crops;
   showRefused(answer.refused);
   if (answer.captioning) watchCaptions(answer.captioning);
+}
+
+// After images went or came back: the page counts them too.
+async function reload() {
+  await load();
+  trigger("counted", { count: cards.size });
 }
 
 // Files that were not taken, as the place to drop them said it, for whoever has not seen it there.
@@ -235,12 +252,12 @@ find(".refused button").addEventListener("click", async () => {
 search.addEventListener("input", show);
 find(".undo").addEventListener("click", async () => {
   const answer = await change("undo");
-  if (answer.reload && answer.data === data) await load(); else take(answer);
+  if (answer.reload && answer.data === data) await reload(); else take(answer);
   say(answer.said);
 });
 find(".remove").addEventListener("click", async () => {
-  const answer = await change("remove", { ids: [...chosen] });
-  if (answer.data === data) await load();
+  const answer = await change("remove", { ids: marked() });
+  if (answer.data === data) await reload();
   say(answer.said);
 });
 find(".replace").addEventListener("submit", async (event) => {

@@ -40,6 +40,7 @@ function draw(name, setting, where) {
 }
 
 function decide(name, text) {
+  decided.add(JSON.stringify(set));   // an answer to what was before may still be on its way
   if (text.trim() === "") delete set[name]; else set[name] = text;
   props.value = { ...props.value, set: { ...set } };
   decided.add(JSON.stringify(set));

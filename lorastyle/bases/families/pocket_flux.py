@@ -12,7 +12,7 @@ from lorastyle.bases.layout import MARKER, Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.recipe import Preset, Suggestion
 
-# Pocket's own, but for rate and steps of the style preset, which were measured (figures in tools/pocket_flux/README.md).
+# Pocket's own, but for rate and steps of the style preset, which were measured (tools/pocket_flux/README.md has them).
 COMMON = {
     "rank": Suggestion(16, "enough for 128 pixels"),
     "batch": Suggestion(8, "steadies so high a learning rate"),

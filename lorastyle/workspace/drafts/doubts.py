@@ -60,19 +60,20 @@ def _pairs(waves: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def about_pixels(look: Look, crop: Crop, same: str | None, alike: str | None) -> Iterator[Doubt]:
-    """Doubts about an image: `same` and `alike` are the names of its twins."""
+    """Doubts about an image: `same` and `alike` are what its twins are called beside it."""
     if same is not None:
-        yield Doubt("duplicate", f"The very same picture as “{same}”: it counts twice. Remove one of them.")
+        yield Doubt("duplicate", f"The very same picture as {same}: it counts twice. Remove one of them.")
     if alike is not None:
-        yield Doubt("near-duplicate", f"Nearly the same picture as “{alike}”. Keep the better one.")
+        yield Doubt("near-duplicate", f"Nearly the same picture as {alike}. Keep the better one.")
     if look.blur * min(crop.scale, 1) > BLURRED:
         yield Doubt("blurred", "Blurred, and the blur would be learnt as part of the style.")
     if crop.scale > ENLARGED:
         width, height = crop.bucket
         yield Doubt("small", f"Too small: it is enlarged {crop.scale:.1f} times, to {width} × {height} pixels.")
     if max(look.width, look.height) > EXTREME * min(look.width, look.height) or crop.lost > LOSS_WORTH_SAYING:
+        parts = "in two" if crop.lost <= 0.5 else "into several"
         yield Doubt("extreme-shape", f"A shape that does not fit: {crop.lost:.0%} of it is cut off. Move the crop to "
-                                     "what matters, or cut the picture in two.")  # fmt: skip
+                                     f"what matters, or cut the picture {parts}.")  # fmt: skip
     if look.alpha:
         yield Doubt("alpha", "Parts of it are transparent; they are filled with white.")
     if look.animated:

@@ -261,9 +261,16 @@ class _View:
     def row(self, stored: sqlite3.Row, look: Look) -> Row:
         id, focus = stored["id"], (stored["focus_x"], stored["focus_y"])
         crop = plan_crop(look.width, look.height, self.resolution, self.divisor, focus)
-        same, alike = (self.names.get(found.get(id, "")) for found in (self.twins.same, self.twins.alike))
+        same, alike = (self._twin(id, found) for found in (self.twins.same, self.twins.alike))
         doubts = (*about_pixels(look, crop, same, alike), *about_caption(stored["caption"], self.trigger))
         return Row(
             id, stored["name"], stored["caption"], bool(stored["by_person"]), look.width, look.height, focus,
             crop.box, crop.bucket, crop.lost, doubts, look.hash[:8],
         )  # fmt: skip
+
+    def _twin(self, id: str, found: Mapping[str, str]) -> str | None:
+        """What the image that was found to be alike is called beside this one; None where none was found."""
+        if id not in found:
+            return None
+        name = self.names[found[id]]
+        return f"another one called “{name}”" if name == self.names[id] else f"“{name}”"

@@ -4,6 +4,8 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorastyle.workspace.names import file_stem
+
 
 @dataclass(frozen=True)
 class Card:
@@ -31,6 +33,11 @@ class Card:
     previews: tuple[Path, ...] = ()
     job: str = ""
     step: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its files are called where people take them home; `path` is called after the title it came in with."""
+        return file_stem(self.title, "adapter")
 
     def matches(self, search: str) -> bool:
         """Whether each word of `search` is somewhere in what the card says."""

@@ -65,10 +65,8 @@ class Library:
         return self._card(rows[0])
 
     def of_job(self, job: str) -> Card | None:
-        """The adapter that a job made, if it is there."""
-        self._take_over()
-        rows = self._database.rows("SELECT * FROM adapters WHERE job = ? AND binned IS NULL", job)
-        return self._card(rows[0]) if rows else None
+        """The adapter that a job made, if it is there; of a training the one that was kept last."""
+        return next(iter(self._of_job(job)), None)
 
     def add(self, path: Path | str, title: str = "") -> Card:
         """Take in a copy of an adapter file; raises BadFile for what is none."""
@@ -122,14 +120,19 @@ class Library:
     # what jobs make
 
     def keep(self, job: str, checkpoint: int | None = None, strength: float = 1.0, title: str = "") -> Card:
-        """Make a checkpoint of a training, by its step, the adapter that is published of it (None: its last state), and
-        `strength` its preferred one. Raises BadInput where there is no such checkpoint."""
+        """Keep a checkpoint of a training, by its step (None: its last state); `strength` is its preferred one.
+
+        Without a `title` it takes the place of the adapter that the training published; with the title of an adapter
+        that was kept of this training, the place of that one; with another title it comes beside them. Raises BadInput
+        where there is no such checkpoint.
+        """
         training = self._jobs.get(job, self._user)
+        title = names.title(title) if title else ""
         (step, source), strings = self._checkpoint(training, checkpoint), self._strings(training)
         pictures = [one for one in self._pictures(training) if checkpoint is None or one[0] <= checkpoint]
-        card = self.of_job(training.id) or self._new(source, title or training.title, strings)
+        card = self._replaced(training, title) or self._new(source, title or training.title, strings)
         # Another checkpoint is another file: what was drawn with a file, and what will be, is known by its path.
-        path = card.path.with_name(f"{names.file_stem(training.title, 'adapter')}-step-{step}.safetensors")
+        path = card.path.with_name(f"{names.file_stem(title or training.title, 'adapter')}-step-{step}.safetensors")
         copy_with_strings(source, path, strings)
         shelf.show(self.folder / card.id, shelf.latest(pictures))
         with self._database.change() as change:  # so that its last state is not taken over beside it
@@ -137,8 +140,6 @@ class Library:
         told = {"file": path.name, "facts": read_facts(path).to_json(), "bytes": path.stat().st_size}
         self._set(card.id, **told, job=training.id, step=checkpoint)
         self._forget_others(path)
-        if title:
-            self.rename(card.id, title)
         return self.prefer(card.id, strength)
 
     def bundle(self, id: str) -> Path:
@@ -163,6 +164,17 @@ class Library:
                     shelved = self._shelved(path, job.title, pictures)
                     if not self._list(shelved, job.id):  # somebody else was quicker
                         files.remove_folder(self.folder / shelved.id)
+
+    def _of_job(self, job: str) -> list[Card]:
+        """The adapters of a job that are not in the bin, the newest first."""
+        self._take_over()
+        query = "SELECT * FROM adapters WHERE job = ? AND binned IS NULL ORDER BY date DESC, rowid DESC"
+        return [self._card(row) for row in self._database.rows(query, job)]
+
+    def _replaced(self, training: Job, title: str) -> Card | None:
+        """The adapter whose place a checkpoint takes that is kept under this title; "": the first of the training."""
+        cards = self._of_job(training.id)
+        return next((card for card in cards if card.title == title), None) if title else next(reversed(cards), None)
 
     def _checkpoint(self, training: Job, step: int | None) -> tuple[int, Path]:
         """The step and the file of the checkpoint of that step; None: of the last state."""

@@ -40,7 +40,7 @@ def previews(folder: Path) -> tuple[Path, ...]:
 def lay_out(card: Card, folder: Path) -> None:
     """Put the adapter, its card and its previews into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.link(card.path, folder / card.path.name)
+    files.link(card.path, folder / f"{card.stem}.safetensors")
     files.write_text(folder / "README.md", card.readme())
     for picture in card.previews:
         files.link(picture, folder / "previews" / picture.name)
@@ -48,8 +48,8 @@ def lay_out(card: Card, folder: Path) -> None:
 
 def zipped(folder: Path, card: Card) -> Path:
     """The same as a zip in the adapter's folder; whole, and the same bytes for the same adapter and card."""
-    name = f"{card.path.stem}.zip"
-    held = [(card.path, card.path.name), *((path, f"previews/{path.name}") for path in card.previews)]
+    name = f"{card.stem}.zip"
+    held = [(card.path, f"{card.stem}.safetensors"), *((path, f"previews/{path.name}") for path in card.previews)]
     with files.new_folder(folder / "bundle") as beside, zipfile.ZipFile(beside / name, "w") as archive:
         archive.writestr(zipfile.ZipInfo("README.md", _EPOCH), card.readme())
         for path, inside in held:

@@ -12,6 +12,7 @@ from ui.pages.compare import table
 from ui.pages.compare.sides import step_of
 from ui.session import area
 from ui.widgets import jobs as words
+from ui.widgets.choices import Choices
 from ui.widgets.events import QUIET, remembered
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
@@ -19,6 +20,7 @@ from ui.widgets.parts import part
 STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 USUAL_STRENGTHS = [0.5, 0.75, 1.0]
 USUAL_CHECKPOINTS = 4  # of a training are chosen at first, the last ones
+NAMING = "Without a name it takes the place of the training's adapter. Under a new name it is kept beside it."
 SECONDS = 1.0  # between looks at the store while the grid is being drawn
 
 
@@ -37,7 +39,7 @@ class Grid:
     progress: gr.HTML
     stop: gr.Button
     table: gr.HTML
-    keeping: gr.Row
+    keeping: gr.Column
     choice: gr.HTML
     title: gr.Textbox
     keep: gr.Button
@@ -81,12 +83,12 @@ def build(workspace: Workspace) -> Grid:
         with gr.Column(scale=3, min_width=320):
             progress = pane(style=part("jobs.css"))
             stop = gr.Button("Stop drawing", size="sm", visible=False)
-            with gr.Column(visible=False) as keeping:
-                choice = pane()
-                title = gr.Textbox(label="Name in the library", max_length=120, placeholder="as the training is called")
-                keep = gr.Button("Keep this one", variant="primary")
-            kept = pane()
             shown = pane(table.EMPTY, style=table.STYLE, choosable=True)
+            with gr.Column(visible=False, elem_classes="stays-in-sight") as keeping:
+                choice = pane()
+                title = gr.Textbox(label="Name in the library", max_length=120, info=NAMING)
+                keep = gr.Button("Keep this one", variant="primary")
+                kept = pane()
     parts = Grid(training, checkpoints, strengths, prompts, seed, draw, gr.Textbox(visible=False, label="Grid"),
                  gr.Textbox(visible=False, label="Cell"), progress, stop, shown, keeping, choice, title, keep, kept,
                  gr.Timer(SECONDS, active=False))  # fmt: skip
@@ -126,6 +128,9 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     def fresh(job: str, request: gr.Request) -> list[Any]:
         return ["", "", *_looks(workspace, job, "", request)]
 
+    def offer_trainings(request: gr.Request) -> gr.Dropdown:
+        return gr.Dropdown(_trainings(workspace, area(request).user))
+
     def offer(training: str, request: gr.Request) -> gr.Dropdown:
         return _checkpoints(workspace, training, request)
 
@@ -137,6 +142,7 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     chosen = [parts.cell, parts.kept, *parts.followed]
     parts.table.choose(told(choose), [parts.job], chosen, **QUIET)
     parts.clock.tick(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
+    parts.training.focus(told(offer_trainings), None, [parts.training], **QUIET)  # what was trained meanwhile
     parts.training.input(told(offer), [parts.training], [parts.checkpoints], **QUIET)
     adapter = gr.Textbox(visible=False, label="Adapter")
     held = parts.keep.click(told(keep), [parts.job, parts.cell, parts.title], [adapter], api_name="compare_keep")
@@ -147,11 +153,7 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
     """Values for `Grid.shown` of a page just opened; the address may name a grid and its cell, or a training."""
     here = area(request)
     job, cell, wanted = (str(request.query_params.get(name, "")) for name in ("job", "cell", "training"))
-    trainings = [
-        (training.title, training.id)
-        for training in workspace.jobs.list(here.user, task="train")
-        if workspace.jobs.checkpoints(training.id, here.user)
-    ]
+    trainings = _trainings(workspace, here.user)
     known = [id for _, id in trainings]
     training = wanted if wanted in known else next(iter(known), "")
     prompts = _prompts(workspace, training, here.user)
@@ -165,6 +167,12 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
         cell,
         *_looks(workspace, job, cell, request),
     ]
+
+
+def _trainings(workspace: Workspace, owner: str) -> Choices:
+    """(title, id) of the trainings that have checkpoints."""
+    trainings = workspace.jobs.list(owner, task="train")
+    return [(one.title, one.id) for one in trainings if workspace.jobs.checkpoints(one.id, owner)]
 
 
 def _checkpoints(workspace: Workspace, training: str, request: gr.Request) -> gr.Dropdown:

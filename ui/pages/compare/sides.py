@@ -4,7 +4,7 @@ A side is written as "base", "adapter:ID", "checkpoint:JOB:STEP" or "picture:JOB
 picture. All sides of a comparison have the same prompt and seed, and so begin as the same noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ class Scene:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choices(jobs: Jobs, here: Area, picture: Job | None) -> Choices:
-    """All that this person can compare, the trainings' newest checkpoints first."""
-    sent = [("The picture you sent here", f"picture:{picture.id}")] if picture else []
+def choices(jobs: Jobs, here: Area, pictures: Sequence[Job]) -> Choices:
+    """All that this person can compare, `pictures` among it; the trainings' newest checkpoints first."""
+    sent = [(f"The picture with {label(picture, here)}", f"picture:{picture.id}") for picture in pictures]
     adapters = [(card.title, f"adapter:{card.id}") for card in here.library().cards()]
     steps = [
         (f"{training.title}, step {checkpoint['step']}", f"checkpoint:{training.id}:{checkpoint['step']}")

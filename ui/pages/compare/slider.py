@@ -1,5 +1,6 @@
 """Two pictures of the same prompt and seed under one slider."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -7,24 +8,29 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from lorastyle import BadInput, Job, Workspace
+from lorastyle import Area, BadInput, Job, Workspace
 from ui.answers import told
 from ui.pages.compare import sides
 from ui.pages.compare.sides import Scene
 from ui.session import area
 from ui.widgets import jobs as words
+from ui.widgets.choices import strength_of
 from ui.widgets.events import QUIET
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
 
 SECONDS = 1.0  # between looks at the store while a side is being drawn
+PICTURE = "picture:"  # how a side begins that is a picture drawn before, see sides.py
+NO_STRENGTH = {"base": "The base alone has none.", "picture": "As the picture was drawn."}
+BOTH = "Both begin as the same noise."
+HELD = "That of the picture, which is not drawn again. For another, choose an adapter in place of the picture."
 SMALLEST = 512  # pixels; smaller pictures are enlarged by a whole number, so that each pixel stays as it is
 HINT = """<div class="empty"><p>Two pictures will lie here, one over the other, with a slider between them.</p>
 <p>Choose what stands on the left and on the right, and describe what both should show.</p></div>"""
 # Where one is, for a reload: the two jobs stand in the address.
 REMEMBER = """(pair) => {
   const address = new URL(location.href);
-  for (const name of ["picture", "adapter", "job"]) address.searchParams.delete(name);
+  for (const name of ["adapter", "job", "cell", "training"]) address.searchParams.delete(name);
   address.searchParams.set("left", pair[0]);
   address.searchParams.set("right", pair[1]);
   history.replaceState(history.state, "", address);
@@ -42,6 +48,7 @@ class Slider:
     seed: gr.Number
     draw: gr.Button
     pair: gr.JSON
+    pictures: gr.State
     progress: gr.HTML
     slider: gr.ImageSlider
     clock: gr.Timer
@@ -57,7 +64,7 @@ class Slider:
 
     @property
     def shown(self) -> list[Any]:
-        return [*self.fields, self.pair, *self.followed]
+        return [*self.fields, self.pair, self.pictures, *self.followed]
 
 
 def build(workspace: Workspace) -> Slider:
@@ -70,7 +77,7 @@ def build(workspace: Workspace) -> Slider:
             right = gr.Dropdown([], label="Right", allow_custom_value=True)
             right_strength = gr.Slider(0, 2, 1.0, step=0.05, label="Strength on the right")
             prompt = gr.Textbox(label="Prompt", lines=2, max_length=most, placeholder="a cat face, ink style")
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Both begin as the same noise.")
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, info=BOTH)
             draw = gr.Button("Draw both", variant="primary")
         with gr.Column(scale=3, min_width=320):
             progress = pane(HINT, style=part("jobs.css"))
@@ -78,7 +85,7 @@ def build(workspace: Workspace) -> Slider:
                 label="Left and right", show_label=False, format="png", interactive=False, max_height=640, visible=False
             )
     parts = Slider(left, right, (left_strength, right_strength), prompt, seed, draw,
-                   gr.JSON([], visible=False, label="The two jobs"), progress, slider,
+                   gr.JSON([], visible=False, label="The two jobs"), gr.State([]), progress, slider,
                    gr.Timer(SECONDS, active=False))  # fmt: skip
     _wire(workspace, parts)
     return parts
@@ -91,8 +98,8 @@ def _wire(workspace: Workspace, parts: Slider) -> None:
     ) -> list[str]:  # fmt: skip
         here, jobs = area(request), workspace.jobs
         base = sides.base_of(workspace, here, (left, right))
-        sent = next((side for side in (left, right) if side.startswith("picture:")), "")
-        scene = _scene(jobs.get(sent.partition(":")[2], here.user)) if sent else _asked(prompt, seed, base)
+        held = _picture(workspace, here, (left, right))
+        scene = _scene(held) if held else _asked(prompt, seed, base)
         strengths = (left_strength, right_strength)
         drawn = [sides.drawn(jobs, here, side, strength, scene)
                  for side, strength in zip((left, right), strengths, strict=True)]  # fmt: skip
@@ -101,6 +108,20 @@ def _wire(workspace: Workspace, parts: Slider) -> None:
     def look(pair: list[str], request: gr.Request) -> list[Any]:
         return _looks(workspace, pair, request)
 
+    def offer(pictures: list[str], request: gr.Request) -> gr.Dropdown:
+        here = area(request)
+        found = [job for id in pictures if (job := words.find(workspace.jobs, id, here.user))]
+        return gr.Dropdown(sides.choices(workspace.jobs, here, found))
+
+    def choose(side: str | None, other: str | None, request: gr.Request) -> list[Any]:
+        here = area(request)
+        held = _picture(workspace, here, (side, other))
+        return [_strength(side or "", _preferred(side or "", here)), *_shared(held, held is not None)]
+
+    both = ((parts.left, parts.right), (parts.right, parts.left))
+    for (side, other), strength in zip(both, parts.strengths, strict=True):
+        side.focus(told(offer), [parts.pictures], [side], **QUIET)  # what was made since the page was opened
+        side.input(told(choose), [side, other], [strength, parts.prompt, parts.seed], **QUIET)
     done = parts.draw.click(told(draw), parts.fields, [parts.pair], api_name="compare_draw")
     done.success(None, [parts.pair], None, js=REMEMBER, api_visibility="private")
     done.success(told(look), [parts.pair], parts.followed, **QUIET)
@@ -112,19 +133,61 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
     here, jobs = area(request), workspace.jobs
     asked = {name: str(request.query_params.get(name, "")) for name in ("picture", "adapter", "left", "right")}
     sent, *both = (words.find(jobs, asked[name], here.user) for name in ("picture", "left", "right"))
-    offered = sides.choices(jobs, here, sent)
-    cards = {card.id: card for card in here.library().cards()}
-    left, right = (sides.BASE, 1.0), (offered[1][1] if len(offered) > 1 else sides.BASE, 1.0)
-    if asked["adapter"] in cards:
-        right = f"adapter:{asked['adapter']}", cards[asked["adapter"]].strength
     pair = [job for job in both if job] if all(both) else []
-    if pair:
-        left, right = (sides.side_of(job, here) for job in pair)
-    shown = sent or (pair[1] if pair else None)
-    prompt, seed = (shown.settings["prompts"][0], shown.settings["seed"]) if shown else ("", 0)
-    lists = [gr.Dropdown(offered, value=side) for side, _ in (left, right)]
-    ids = [job.id for job in pair]
-    return [*lists, left[1], right[1], prompt, seed, ids, *_looks(workspace, ids, request)]
+    chosen = [_side(job, sent, here) for job in pair]
+    drawn = [job for job, (side, _) in zip(pair, chosen, strict=True) if side.startswith(PICTURE)]
+    pictures = list({job.id: job for job in [*([sent] if sent else []), *drawn]}.values())
+    offered = sides.choices(jobs, here, pictures)
+    if not pair:
+        chosen = [(sides.BASE, None), _first([side for _, side in offered], f"adapter:{asked['adapter']}", here)]
+    held = _picture(workspace, here, [side for side, _ in chosen])
+    return [
+        *(gr.Dropdown(offered, value=side) for side, _ in chosen),
+        *(_strength(side, strength) for side, strength in chosen),
+        *_shared(held or (pair[1] if pair else None), held is not None),
+        [job.id for job in pair],
+        [job.id for job in pictures],
+        *_looks(workspace, [job.id for job in pair], request),
+    ]
+
+
+def _side(job: Job, sent: Job | None, here: Area) -> tuple[str, float | None]:
+    """What a job has drawn, with its strength; the picture that was sent stays that picture."""
+    return (f"{PICTURE}{job.id}", None) if sent and job.id == sent.id else sides.side_of(job, here)
+
+
+def _first(offered: list[str], wanted: str, here: Area) -> tuple[str, float | None]:
+    """What stands on the right at first, with its preferred strength: what the address names, or the newest."""
+    side = wanted if wanted in offered else next(iter(offered[1:]), sides.BASE)
+    return side, _preferred(side, here)
+
+
+def _preferred(side: str, here: Area) -> float | None:
+    kind, _, rest = side.partition(":")
+    return strength_of(here, rest) if kind == "adapter" else None
+
+
+def _strength(side: str, strength: float | None) -> gr.Slider:
+    """The strength of a side, where it can have one; None: as it stands."""
+    why = NO_STRENGTH.get(side.partition(":")[0], "")
+    value = {} if strength is None else {"value": strength}
+    return gr.Slider(interactive=not why, info=why, **value)
+
+
+def _picture(workspace: Workspace, here: Area, chosen: Sequence[str | None]) -> Job | None:
+    """The drawn picture that a side is, and whose settings both sides therefore have."""
+    found = (side.removeprefix(PICTURE) for side in chosen if side and side.startswith(PICTURE))
+    return next((workspace.jobs.get(job, here.user) for job in found), None)
+
+
+def _shared(like: Job | None, held: bool) -> list[Any]:
+    """The fields of the prompt and the seed, as a job has them; `held`: where they cannot be others."""
+    prompt = {"value": like.settings["prompts"][0]} if like else {}
+    seed = {"value": like.settings["seed"]} if like else {}
+    return [
+        gr.Textbox(interactive=not held, info=HELD if held else "", **prompt),
+        gr.Number(interactive=not held, info=HELD if held else BOTH, **seed),
+    ]
 
 
 def _asked(prompt: str, seed: float | None, base: str) -> Scene:

@@ -14,6 +14,7 @@ from lorastyle import BadInput, Job, Jobs, Workspace
 from ui.answers import told
 from ui.pages.generate import form, pictures
 from ui.session import area
+from ui.widgets import jobs as words
 from ui.widgets.choices import titles_of
 from ui.widgets.events import QUIET, opened, remembered
 from ui.widgets.panes import heading, pane
@@ -55,7 +56,8 @@ def page(workspace: Workspace) -> None:
 
     def open_page(request: gr.Request) -> list[Any]:
         asked_for = str(request.query_params.get("job", ""))
-        return [*show(asked_for, request), *form.fresh(workspace, request)]
+        job = words.find(workspace.jobs, asked_for, area(request).user)
+        return [*show(asked_for, request), *form.open(workspace, job, request)]
 
     def stop_all(request: gr.Request) -> list[str]:
         here = area(request)
@@ -68,7 +70,7 @@ def page(workspace: Workspace) -> None:
     def read(picture: str, request: gr.Request) -> list[Any]:
         return form.read(picture, area(request))
 
-    opened(open_page, [*shown, *asked.choosable])
+    opened(open_page, [*shown, *asked.outputs])
     clock.tick(told(tick), [chosen], shown[1:], **QUIET)
     drawn.choose(told(choose), None, shown, **QUIET)
     outputs = [record, asked.seed]

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Form:
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What `refill` has values for."""
+        """What `open` and `refill` have values for."""
         return [self.prompt, self.base, self.seed, self.keep_seed, *self.details, *self.mixture.shown]
 
     @property
@@ -56,11 +57,6 @@ class Form:
         lead = [self.prompt, self.base, self.seed, self.keep_seed, self.count]
         return [*lead, *self.details]
 
-    @property
-    def choosable(self) -> list[gr.components.Component]:
-        """What `fresh` has values for."""
-        return [self.base, self.seed, *self.mixture.shown]
-
 
 def build(workspace: Workspace) -> Form:
     """Build the fields."""
@@ -70,7 +66,7 @@ def build(workspace: Workspace) -> Form:
     )
     adapters = mixture.mixture("Adapter")
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="The same seed draws the same picture again.")
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Draws the same picture again, if it is kept.")
         keep_seed = gr.Checkbox(label="Keep this seed", info="Otherwise each drawing gets a new one.", min_width=140)
     count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures")
     with gr.Accordion("More", open=False):
@@ -94,14 +90,24 @@ def build(workspace: Workspace) -> Form:
     )  # fmt: skip
 
 
-def fresh(workspace: Workspace, request: gr.Request) -> list[Any]:
-    """Values for `Form.choosable` of a page just opened; the address may name an adapter to draw with."""
+def open(workspace: Workspace, job: Job | None, request: gr.Request) -> list[Any]:
+    """Values for `Form.outputs` of a page just opened, whose address may name the `job` that is shown."""
     here = area(request)
+    with suppress(BadInput):  # an adapter is gone: the picture is shown all the same, and the form begins anew
+        if job and job.task == "generate":
+            prompt, base, seed, _, *rest = refill(job, here)
+            return [prompt, gr.Dropdown(bases_of(workspace, base, here), value=base), seed, False, *rest]
+    return _fresh(workspace, here, request)
+
+
+def _fresh(workspace: Workspace, here: Area, request: gr.Request) -> list[Any]:
+    """The form at first; the address may name an adapter to draw with."""
     wanted = str(request.query_params.get("adapter", ""))
     cards = {card.id: card for card in here.library().cards()}
     chosen = {wanted: cards[wanted].strength} if wanted in cards else {}
     base = cards[wanted].base if wanted in cards else workspace.settings.default_base
-    return [gr.Dropdown(bases_of(workspace, base), value=base), _new_seed(), *mixture.fill(chosen, adapters_of(here))]
+    lists, others = gr.Dropdown(bases_of(workspace, base, here), value=base), [gr.skip()] * 6
+    return [gr.skip(), lists, _new_seed(), *others, *mixture.fill(chosen, adapters_of(here))]
 
 
 def draw(
@@ -144,7 +150,7 @@ def refill(job: Job, here: Area) -> list[Any]:
     gone = [Path(path).stem for path in asked if path not in ids]
     if gone:
         raise _not_there(gone[0])
-    return _filled(job.settings, job.settings["prompts"][0], {ids[path]: asked[path] for path in asked}, here)
+    return _filled(USUAL | job.settings, job.settings["prompts"][0], {ids[path]: asked[path] for path in asked}, here)
 
 
 def read(picture: str, here: Area) -> list[Any]:
@@ -181,7 +187,9 @@ def _not_there(name: str) -> BadInput:
 def _filled(told: Mapping[str, Any], prompt: str, adapters: Mapping[str, float], here: Area) -> list[Any]:
     """`adapters` are strengths by id in the library."""
     details = [told["negative"], told["steps"], *(told[name] or 0 for name in ("guidance", "width", "height"))]
-    return [prompt, told["base"], told["seed"], True, *details, *mixture.fill(dict(adapters), adapters_of(here))]
+    # Jobs know a base by where it lies; people are told its name.
+    base = next((name for name in here.bases() if here.base(name) == told["base"]), told["base"])
+    return [prompt, base, told["seed"], True, *details, *mixture.fill(dict(adapters), adapters_of(here))]
 
 
 def _title(prompt: str) -> str:

@@ -17,6 +17,8 @@ HISTORY_STYLE = part("jobs.css") + part("history.css")
 EMPTY = """<figure><div class="frame"><p class="hint">Your pictures will appear here. Describe what you want to see,
 choose a style that you have taught, and press Draw.</p></div></figure>"""
 
+NOTHING = '<p class="hint">Nothing yet. All that you draw is collected here.</p>'
+
 
 def stage(job: Job | None, titles: Mapping[str, str]) -> str:
     """The open picture with all that made it; `titles` are the library's by the path of the adapter."""
@@ -31,7 +33,8 @@ def stage(job: Job | None, titles: Mapping[str, str]) -> str:
 
 def history(jobs: list[Job], chosen: str) -> str:
     """A small picture for each drawing, newest first; those under way show how far they are."""
-    return f"<ul>{''.join(f'<li>{_small(job, job.id == chosen)}</li>' for job in jobs)}</ul>" if jobs else ""
+    small = "".join(f"<li>{_small(job, job.id == chosen)}</li>" for job in jobs)
+    return f"<ul>{small}</ul>" if jobs else NOTHING
 
 
 def _picture(job: Job, prompt: str) -> str:

@@ -51,11 +51,11 @@ def page(workspace: Workspace) -> None:
     """Build the page."""
     heading("Library", "Every style, character and object that you have.")
     chosen, job = gr.Textbox(visible=False, label="Adapter"), gr.Textbox(visible=False, label="Job")
+    progress = pane(style=results.STYLE, visible=False)
+    stop = gr.Button("Cancel", visible=False, size="sm")
     with gr.Row():
         search = gr.Textbox(label="Search", placeholder="a name, trigger word, tag or note", scale=3, min_width=200)
         sort = gr.Dropdown(SORTS, value="newest", label="Order", scale=1, min_width=160)
-    progress = pane(style=results.STYLE, visible=False)
-    stop = gr.Button("Cancel", visible=False, size="sm")
     undo = gr.Button("Undo: take it out of the bin", visible=False, size="sm")
     with gr.Row(elem_classes="opens-above"):
         with gr.Column(scale=3, min_width=320):
@@ -65,7 +65,8 @@ def page(workspace: Workspace) -> None:
     heading("Make another", level=2)
     with gr.Tabs():
         forms = making.build(workspace)
-        binned = bin.build()
+    heading("The bin", level=2)
+    binned = bin.build()
     _open(workspace, parts, forms, binned)
     _work(workspace, parts, forms)
     _throw_away(parts, undo, binned)
@@ -87,7 +88,7 @@ def _open(workspace: Workspace, parts: Parts, forms: making.Forms, binned: bin.B
             *_following(workspace, job, request),
             *mixture.fill({}, choices, least=2),
             *mixture.fill({}, choices),
-            gr.Dropdown(bases_of(workspace)),
+            gr.Dropdown(bases_of(workspace, here=here)),
             *bin.looks(here),
         ]
 
@@ -99,7 +100,9 @@ def _open(workspace: Workspace, parts: Parts, forms: making.Forms, binned: bin.B
     opened(open_page, [*shown, *forms.mixed.shown, *forms.merged.shown, forms.base, *binned.shown])
     parts.grid.choose(told(choose), parts.order, [parts.chosen, parts.grid, *parts.panel.shown], **QUIET)
     looked_for = [parts.chosen, *parts.order]
-    gr.on([parts.search.input, parts.sort.input], told(_grid), looked_for, [parts.grid], **QUIET)
+    # `input` tells of typed letters alone; with the last change nothing of what is typed fast is missed.
+    changes = [parts.search.change, parts.sort.change]
+    gr.on(changes, told(_grid), looked_for, [parts.grid], trigger_mode="always_last", **QUIET)
 
 
 def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
@@ -120,6 +123,7 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
     def queued(event: Any) -> None:
         event.success(told(follow), [parts.job], parts.followed, **QUIET)
         remembered(event, parts.job)
+        event.success(None, None, None, js="() => scrollTo({ top: 0 })", api_visibility="private")  # where it is told
 
     details.wire(parts.panel, parts.chosen, parts.job, queued)
     making.wire(forms, parts.job, queued)

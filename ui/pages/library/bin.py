@@ -26,12 +26,11 @@ class Bin:
 
 
 def build() -> Bin:
-    with gr.Tab("The bin", id="bin"):
-        told = pane()
-        choice = gr.Dropdown([], label="Adapter", allow_custom_value=True, visible=False)
-        with gr.Row(elem_classes="slim"):
-            restore = gr.Button("Take it out again", size="sm", visible=False)
-            empty = gr.Button("Empty the bin for good", size="sm", variant="stop", visible=False)
+    told = pane()
+    choice = gr.Dropdown([], label="Adapter", allow_custom_value=True, visible=False)
+    with gr.Row(elem_classes="slim"):
+        restore = gr.Button("Take it out again", size="sm", visible=False)
+        empty = gr.Button("Empty the bin for good", size="sm", variant="stop", visible=False)
     return Bin(told, choice, restore, empty)
 
 

@@ -51,7 +51,7 @@ class Panel:
 def build() -> Panel:
     """Build the panel, hidden until an adapter is opened."""
     can_publish = bool(os.environ.get(TOKEN))
-    with gr.Column(scale=2, min_width=320, visible=False) as column:
+    with gr.Column(scale=2, min_width=320, visible=False, elem_classes="opened-beside") as column:
         facts = pane(style=cards.STYLE)
         with gr.Accordion("Name, tags and notes", open=False):
             title = gr.Textbox(label="Name", max_length=120)

@@ -18,7 +18,7 @@ BRING = (
     "It is read, checked and put into your library."
 )
 MERGE = (
-    "A whole new base with the adapters in its weights, for programs that take no adapters. "
+    "A whole new base with the adapters in its weights, to draw with or to teach further. "
     "The base itself stays as it is."
 )
 RANK_HELP = "Smaller files, and only nearly the same. 0: exact, and as large as all of them together."
@@ -28,7 +28,7 @@ RANK_HELP = "Smaller files, and only nearly the same. 0: exact, and as large as 
 class Forms:
     """The components of the three forms."""
 
-    family: gr.Textbox
+    family: gr.Dropdown
     bring_in: gr.UploadButton
     mixed: Mixture
     mixed_title: gr.Textbox
@@ -45,7 +45,10 @@ def build(workspace: Workspace) -> Forms:
     default = workspace.settings.default_base
     with gr.Tab("Bring one in", id="import"):
         paragraph(BRING)
-        family = gr.Textbox(label="Family", info="Only if the file does not tell what base it is for.", max_length=40)
+        families = [("As the file tells", ""), *((title, name) for name, title in workspace.families().items())]
+        family = gr.Dropdown(
+            families, value="", label="Family", info="Choose one only if the file does not tell what base it is for."
+        )
         # No gr.File: a screen reader reads out another name for its place to drop files than the one that it shows.
         bring = gr.UploadButton("Choose a .safetensors file", file_types=[".safetensors"], variant="primary")
     with gr.Tab("Mix", id="mix"):

@@ -54,11 +54,14 @@ def _mixed(job: Job) -> str:
 
 def _merged(job: Job) -> str:
     made = Path(str(job.result["merged"]))
-    if made.suffix == ".safetensors":
-        link = f'<a href="{escape(files.result(job, made.name))}" download>Download {escape(made.name)}</a>'
-        return f"<h2>Merged</h2><p>{link}</p>"
-    place = f"jobs/{escape(job.id)}/{escape(made.name)}"
-    return f"<h2>Merged</h2><p>The new base is the folder <code>{place}</code> in the folder of the studio.</p>"
+    said = (
+        f"<p>You can choose it as a base now: it is called <b>{escape(job.title)}</b>. "
+        "It lasts until you delete this merge from the queue.</p>"
+    )
+    if made.suffix != ".safetensors":
+        return f"<h2>Merged</h2>{said}"
+    link = f'<a href="{escape(files.result(job, made.name))}" download>Download {escape(made.name)}</a>'
+    return f"<h2>Merged</h2>{said}<p>{link}</p>"
 
 
 def _published(job: Job) -> str:

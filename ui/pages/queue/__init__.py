@@ -12,7 +12,8 @@ from ui.answers import told
 from ui.pages.queue import rows
 from ui.pages.queue.actions import ACTIONS, perform
 from ui.session import area
-from ui.widgets.events import QUIET, opened
+from ui.widgets import jobs as words
+from ui.widgets.events import QUIET, opened, remembered
 from ui.widgets.panes import heading, pane
 
 LOG_BYTES = 20_000  # of the end of a log are shown; the file keeps it all
@@ -28,25 +29,28 @@ def page(workspace: Workspace) -> None:
     with gr.Row(elem_classes="opens-above"):
         with gr.Column(scale=3, min_width=300):
             listed = pane(style=rows.STYLE, choosable=True)
-        with gr.Column(scale=4, min_width=320, visible=False) as panel:
+        with gr.Column(scale=4, min_width=320, visible=False, elem_classes="opened-beside") as panel:
             facts = pane(style=rows.STYLE)
             with gr.Row(elem_classes="slim"):
                 buttons = [gr.Button(action.label, size="sm", min_width=80, visible=False) for action in ACTIONS]
+                really = gr.Button("Really delete?", variant="stop", size="sm", visible=False)
             log = pane(style=rows.STYLE)
     record = gr.JSON(label="Job", visible=False)
-    shown = [chosen, listed, panel, facts, *buttons, log]
+    shown = [chosen, really, listed, panel, facts, *buttons, log]
 
     def choose(event: gr.EventData, request: gr.Request) -> list[Any]:
         return show(str(event._data["id"]), request)
 
     def show(job: str, request: gr.Request) -> list[Any]:
-        return [job, *_looks(workspace, job, request)]
+        looks = _looks(workspace, job, request)
+        there = words.find(workspace.jobs, job, area(request).user) is not None
+        return [job if there else "", gr.Button(visible=False), *looks]
 
     def open_page(request: gr.Request) -> list[Any]:
         return show(str(request.query_params.get("job", "")), request)
 
     def tick(job: str, request: gr.Request) -> list[Any]:
-        return show(job, request)[1:]  # what is open stays open
+        return _looks(workspace, job, request)  # what is open stays open, and what was asked stays asked
 
     def show_result(record: dict[str, Any], request: gr.Request) -> list[Any]:
         return show(record["id"], request)
@@ -54,10 +58,14 @@ def page(workspace: Workspace) -> None:
     opened(open_page, shown)
     listed.choose(told(choose), None, shown, **QUIET)
     clock = gr.Timer(SECONDS)
-    clock.tick(told(tick), [chosen], shown[1:], **QUIET)
+    clock.tick(told(tick), [chosen], shown[2:], **QUIET)
     for action, button in zip(ACTIONS, buttons, strict=True):
-        clicked = button.click(perform(action), [chosen], [record], api_name=action.api_name)
-        clicked.success(told(show_result), [record], shown, **QUIET)
+        if action.asks:
+            button.click(lambda: gr.Button(visible=True), None, [really], **QUIET)
+        clicked = (really if action.asks else button).click(
+            perform(action), [chosen], [record], api_name=action.api_name
+        )
+        remembered(clicked.success(told(show_result), [record], shown, **QUIET), chosen)
 
 
 def _looks(workspace: Workspace, chosen: str, request: gr.Request) -> list[Any]:

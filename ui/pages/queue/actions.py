@@ -16,13 +16,14 @@ Act = Callable[[Area, str], Job]
 @dataclass(frozen=True)
 class Action:
     """A button: its words, in which states of a job it shows, and what it does with a job's id; `tasks` are those that
-    can do it while they run, where not all can."""
+    can do it while they run, where not all can. `asks` before it does what nothing brings back."""
 
     name: str
     label: str
     states: tuple[str, ...]
     act: Act
     tasks: tuple[str, ...] = ()
+    asks: bool = False
 
     @property
     def api_name(self) -> str:
@@ -70,7 +71,7 @@ ACTIONS = (
     Action("save", "Save now", ("running",), _ask("save"), ("train",)),
     Action("retry", "Try again", ("failed", "cancelled"), _act(Jobs.retry)),
     Action("clone", "Make a copy", ("failed", "cancelled", "done"), _act(Jobs.clone)),
-    Action("remove", "Delete", ("failed", "cancelled", "done"), Area.remove_job),
+    Action("remove", "Delete", ("failed", "cancelled", "done"), Area.remove_job, asks=True),
     Action("cancel", "Cancel", ("queued", "running", "pausing", "paused"), _act(Jobs.cancel)),
 )
 

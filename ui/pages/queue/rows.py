@@ -20,11 +20,11 @@ PLACES = {
     "train": ("./?job={id}&amp;step=watch", "Watch the training"),
     "generate": ("./generate?job={id}", "See the picture"),
     "grid": ("./compare?job={id}", "See the grid"),
-    "export": ("./library?job={id}", "See it in the library"),
+    "export": ("./library?job={id}", "See the result"),
     "import": ("./library?job={id}", "See it in the library"),
     "mix": ("./library?job={id}", "See it in the library"),
-    "merge": ("./library?job={id}", "See it in the library"),
-    "publish": ("./library?job={id}", "See it in the library"),
+    "merge": ("./library?job={id}", "See the result"),
+    "publish": ("./library?job={id}", "See the result"),
 }
 
 

@@ -1,59 +1,70 @@
 """What is open on the page, as its address has it: ?data=ID&job=ID&step=review."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from lorastyle import Area, BadInput, Draft, Workspace
 from ui import files
+from ui.widgets.words import counted
 
 STEPS = ("images", "review", "choose", "watch")
 THUMBNAILS, WITH_IMAGES = 4, 12  # of a dataset on the shelf; datasets that show some
 
-# Another step is another entry in the browser's history, so that its way back works.
-SCRIPT = """(data, job, step) => {
+_SCRIPT = """(data, job, step) => {
   const address = new URL(location.href);
-  for (const [name, value] of Object.entries({ data, job, step })) {
-    if (value && value !== "images") address.searchParams.set(name, value); else address.searchParams.delete(name);
+  for (const [name, value] of Object.entries({ data, job, step: data || job ? step : "" })) {
+    if (value) address.searchParams.set(name, value); else address.searchParams.delete(name);
   }
-  if (address.href !== location.href) history.pushState(history.state, "", address);
+  if (address.href !== location.href) history.@how(history.state, "", address);
   if (!window.lorastyleBack) {
     window.lorastyleBack = true;
     window.addEventListener("popstate", () => location.reload());
   }
-  window.scrollTo(0, 0);
 }"""
+# Another step is another entry in the browser's history, so that its way back works; opening the page is none, but its
+# address loses what is not there any more.
+WENT = _SCRIPT.replace("@how", "pushState").removesuffix("}") + "  window.scrollTo(0, 0);\n}"
+OPENED = _SCRIPT.replace("@how", "replaceState")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A dataset with its title and number of images, a training and a step, all of them there."""
+    """A dataset with its title and number of images, a training and a step, all of them there.
 
-    data: str
-    title: str
-    count: int
-    job: str
-    step: str
+    `reviewable`: there are images, or an undo can bring some back.
+    """
+
+    data: str = ""
+    title: str = ""
+    count: int = 0
+    reviewable: bool = False
+    job: str = ""
+    step: str = "images"
 
     @classmethod
     def of(cls, workspace: Workspace, mine: Area, data: str, job: str, step: str) -> Self:
         """As near as possible to what was asked for; an address may be old."""
         draft, job = _draft(mine, data), _training(workspace, mine, job)
         count = len(draft) if draft else 0
-        opened = opened_steps(count, bool(job))
-        wanted = step or ("watch" if job else "review" if count else "images")
-        return cls(draft.id if draft else "", draft.title if draft else "", count, job,
-                   wanted if wanted in opened else "images")  # fmt: skip
+        here = cls(draft.id, draft.title, count, bool(count or draft.last_edit()), job) if draft else cls(job=job)
+        wanted = step or ("watch" if job else "review")
+        return replace(here, step=wanted if wanted in here.opened else "images")
 
+    @property
+    def opened(self) -> list[str]:
+        """The steps that make sense."""
+        open = {"images": True, "review": self.reviewable, "choose": self.count > 0, "watch": bool(self.job)}
+        return [step for step in STEPS if open[step]]
 
-def opened_steps(count: int, training: bool) -> list[str]:
-    """The steps that make sense with so many images, and with a training or none."""
-    return ["images", *(["review", "choose"] if count else []), *(["watch"] if training else [])]
+    def strip(self) -> dict[str, Any]:
+        """The value of the strip of steps."""
+        notes = {"images": counted(self.count, "image")} if self.reviewable else {}
+        return {"current": self.step, "open": self.opened, "notes": notes}
 
-
-def strip(step: str, count: int, training: bool) -> dict[str, Any]:
-    """The value of the strip of steps."""
-    notes = {"images": f"{count} image{'' if count == 1 else 's'}"} if count else {}
-    return {"current": step, "open": opened_steps(count, training), "notes": notes}
+    def missing(self, data: str, job: str) -> str:
+        """A sentence on what was asked for and is not here; "" where all is."""
+        what = "training" if job and not self.job else "dataset" if data and not self.data else ""
+        return f"The {what} that this page's address named is not there any more." if what else ""
 
 
 def shelf(mine: Area) -> dict[str, Any]:

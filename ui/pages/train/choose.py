@@ -42,6 +42,8 @@ class Choose:
     settings: gr.HTML
     title: gr.Textbox
     go: gr.Button
+    estimate: estimate.Estimate
+    imported: Any
 
     @property
     def decided(self) -> list[Any]:
@@ -55,8 +57,9 @@ class Choose:
 
     @property
     def changes(self) -> list[Any]:
-        """The events by which the person changes that."""
-        return [self.base.input, self.purpose.input, self.trigger.input, self.settings.decided]
+        """The events by which the person changes that. Of text it is `change`, which the page itself sets off too: a
+        field's `input` misses what is pasted, cut or deleted."""
+        return [self.base.change, self.purpose.input, self.trigger.change, self.settings.decided]
 
 
 def choose(workspace: Workspace, data: gr.Textbox) -> Choose:
@@ -82,52 +85,68 @@ def choose(workspace: Workspace, data: gr.Textbox) -> Choose:
         given_out = gr.Button("Download this recipe", size="sm")
         written = gr.Textbox(visible=False, label="Recipe as TOML")
     title = gr.Textbox(label="Name of the adapter", max_length=100, elem_id="title", placeholder="such as Ink")
-    shown = gr.HTML(elem_classes="plain", apply_default_css=False)
+    measured = estimate.estimate()
     with gr.Row(elem_classes="slim"):
         measure = gr.Button("Estimate time and memory", elem_id="estimate")
         go = gr.Button("Start training", variant="primary", elem_id="start")
-    step = Choose(base, purpose, trigger, said, look, settings, title, go)
+    fields = [data, base, purpose, trigger, settings]
+    imported = _import(workspace, taken_in, data, base, [purpose, trigger, said, look, settings], measured)
+    step = Choose(base, purpose, trigger, said, look, settings, title, go, measured, imported)
     _refreshing(workspace, data, step)
-    _files(workspace, data, step, taken_in, given_out, written)
-    peek.events(workspace, [data, *step.decided], look, looked, settings)
-    estimate.events(workspace, [data, *step.decided], measure, shown)
+    _export(workspace, fields, given_out, written)
+    peek.events(workspace, fields, look, looked, settings)
+    estimate.events(workspace, fields, measure, measured)
     return step
 
 
 def _refreshing(workspace: Workspace, data: gr.Textbox, step: Choose) -> None:
-    def refresh(data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request) -> Any:
-        return looks(Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings))
+    shown = [*step.shown, *step.estimate.shown]
 
+    @told  # once, so that its calls go one after the other
+    def refresh(
+        probe: str, data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
+    ) -> Any:
+        if not settings:  # the step was not opened yet
+            return [gr.skip()] * len(shown)
+        chosen = Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings)
+        return *looks(chosen), *estimate.outdated(probe)
+
+    fields = [step.estimate.probe, data, *step.decided]
     for event in step.changes:
-        event(told(refresh), [data, *step.decided], step.shown, trigger_mode="always_last", **QUIET)
+        event(refresh, fields, shown, trigger_mode="always_last", **QUIET)
 
 
-def _files(
-    workspace: Workspace, data: gr.Textbox, step: Choose, taken_in: gr.UploadButton, given_out: gr.Button, written: Any
-) -> None:
+def _import(
+    workspace: Workspace, taken_in: gr.UploadButton, data: gr.Textbox, base: gr.Dropdown, shown: list[Any],
+    measured: estimate.Estimate,
+) -> Any:  # fmt: skip
+    """The event of taking a recipe file in: it fills `shown`, which are purpose, trigger word and `Choose.shown`."""
+
     def import_recipe(file: str, data: str, base: str, request: gr.Request) -> Any:
         """Take the settings of a recipe file over."""
         recipe = Recipe.from_toml(Path(file))
         own = {"set": form.own_of(recipe)}
         chosen = Chosen.on_page(workspace, area(request), data, base, recipe.purpose, recipe.trigger, own)
-        return recipe.purpose, recipe.trigger, *looks(chosen)
+        return recipe.purpose, recipe.trigger, *looks(chosen), *estimate.none()
 
+    outputs = [*shown, *measured.shown]
+    return taken_in.upload(told(import_recipe), [taken_in, data, base], outputs, api_name="import_recipe")
+
+
+def _export(workspace: Workspace, fields: list[Any], given_out: gr.Button, written: gr.Textbox) -> None:
     def recipe_toml(data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request) -> str:
         """The recipe that was chosen as a TOML file."""
         return Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings).recipe().to_toml()
 
-    taken_in.upload(
-        told(import_recipe), [taken_in, data, step.base], [step.purpose, step.trigger, *step.shown],
-        api_name="import_recipe",
-    )  # fmt: skip
-    wrote = given_out.click(told(recipe_toml), [data, *step.decided], [written], api_name="recipe_toml")
+    wrote = given_out.click(told(recipe_toml), fields, [written], api_name="recipe_toml")
     wrote.success(None, [written], None, js=_DOWNLOAD, **QUIET)
 
 
 def looks(chosen: Chosen) -> tuple[str, gr.Button, dict[str, Any]]:
-    """What is said about the trigger word, whether the base must be looked at, and the form."""
+    """What is said about base and trigger word, whether the base must be looked at, and the form."""
     cards = chosen.mine.library().cards()
-    remarks = as_html(check_trigger(chosen.source, chosen.trigger, cards, chosen.captions))
+    refused = [(False, chosen.refusal)] if chosen.refusal else []
+    remarks = as_html([*refused, *check_trigger(chosen.source, chosen.trigger, cards, chosen.captions)])
     return remarks, peek.shown_for(chosen), chosen.table()
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from lorastyle import Area, BadInput, BaseFacts, Draft, Recipe, Workspace
+from ui.answers import sentence
 from ui.pages.train import bases, form
 
 
@@ -31,10 +33,19 @@ class Chosen:
     @property
     def source(self) -> str:
         """What the base is loaded by, "" where it may not be used here."""
+        return self._source[0]
+
+    @property
+    def refusal(self) -> str:
+        """Why the base may not be used here, in a sentence; "" where it may."""
+        return self._source[1]
+
+    @cached_property
+    def _source(self) -> tuple[str, str]:
         try:
-            return self.mine.base(self.base)
-        except BadInput:
-            return ""
+            return self.mine.base(self.base), ""
+        except BadInput as error:
+            return "", sentence(error)
 
     @property
     def facts(self) -> BaseFacts | None:

@@ -1,6 +1,7 @@
 """What a training will take, measured by a short probe before it starts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -17,10 +18,40 @@ from ui.widgets.words import duration, size
 SECONDS = 1.0  # between looks at the probe
 
 
-def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, shown: gr.HTML) -> None:
-    """`measure` starts a probe of what the `inputs` say, and `shown` tells how far it is and what it found."""
-    probe = gr.Textbox(visible=False, label="Job")
-    clock = gr.Timer(SECONDS, active=False)
+CHANGED = '<p class="note" role="status">The choice has changed since it was measured: estimate it again.</p>'
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The probe's job, what is said of it, and the clock by which it is looked at."""
+
+    probe: gr.Textbox
+    said: gr.HTML
+    clock: gr.Timer
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.probe, self.said, self.clock]
+
+
+def estimate() -> Estimate:
+    """Build the components."""
+    said = gr.HTML(elem_classes="plain", apply_default_css=False)
+    return Estimate(gr.Textbox(visible=False, label="Job"), said, gr.Timer(SECONDS, active=False))
+
+
+def none() -> tuple[Any, ...]:
+    """Values for `Estimate.shown` where nothing was measured."""
+    return "", "", gr.Timer(active=False)
+
+
+def outdated(probe: str) -> tuple[Any, ...]:
+    """Values for `Estimate.shown` once the choice is another: nothing that was measured stays as if it held."""
+    return ("", CHANGED, gr.Timer(active=False)) if probe else (gr.skip(), gr.skip(), gr.skip())
+
+
+def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, step: Estimate) -> None:
+    """`measure` starts a probe of what the `inputs` say, and `step` tells how far it is and what it found."""
 
     def begin(
         data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
@@ -31,12 +62,14 @@ def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, show
         workspace.jobs.ensure_worker()
         return job.id, _said(job), gr.Timer(active=True)
 
-    def look(id: str, request: gr.Request) -> tuple[str, gr.Timer]:
+    def look(id: str, request: gr.Request) -> tuple[Any, gr.Timer]:
+        if not id:  # the choice has changed meanwhile
+            return gr.skip(), gr.Timer(active=False)
         job = workspace.jobs.get(id, area(request).user)
         return _said(job), gr.Timer(active=not job.state.ended)
 
-    measure.click(told(begin), list(inputs), [probe, shown, clock], api_name="estimate", show_progress="hidden")
-    clock.tick(told(look), [probe], [shown, clock], **QUIET)
+    measure.click(told(begin), list(inputs), step.shown, api_name="estimate", show_progress="hidden")
+    step.clock.tick(told(look), [step.probe], [step.said, step.clock], **QUIET)
 
 
 def refuse_what_cannot_fit(workspace: Workspace, user: str, source: str, recipe: Mapping[str, Any]) -> None:

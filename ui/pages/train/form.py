@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -24,8 +25,11 @@ MORE = {
     "object": {"class_word": "What the thing is, in plain words"},
 }
 ELSEWHERE = ("purpose", "trigger")  # fields of their own on the page
+PLAIN = ("rank",)  # whose unit says nothing to an artist
+LENGTH = ("steps", "epochs", "batch", "accumulation", "held_out")  # settings that decide how long it learns
 PREVIEWS = 4  # over a training
 PROMPTS = 2
+UNKNOWN_STEPS = 500  # taken for the length of a training on a base that nothing is known of
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,15 @@ class Choice:
     captions: Sequence[str]
 
 
-def suggestions(choice: Choice, facts: BaseFacts | None) -> tuple[dict[str, Any], dict[str, str]]:
+def suggestions(
+    choice: Choice, facts: BaseFacts | None, own: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, str]]:
     """What is suggested for every setting, and the reasons where they are others than the table's own.
 
-    They are the base's preset, and previews as the studio needs them to show how the adapter learns.
+    They are the base's preset, and previews as the studio needs them to show how the adapter learns, over as many
+    steps as the person's `own` settings give.
     """
-    recipe = Recipe().changed({"purpose": choice.purpose, "trigger": choice.trigger or "trigger"})
+    recipe = Recipe().changed({"purpose": choice.purpose, "trigger": "trigger"})  # any word; some presets need one
     values, reasons = dict(recipe), {}
     if facts is not None:
         preset = facts.presets[choice.purpose]
@@ -51,14 +58,27 @@ def suggestions(choice: Choice, facts: BaseFacts | None) -> tuple[dict[str, Any]
         values["alpha"] = preset.suggestions["alpha"].value if "alpha" in preset.suggestions else None
         reasons = {name: suggestion.reason for name, suggestion in preset.suggestions.items()}
         reasons["steps"] = preset.steps_reason
-    ours = _previews(choice, values["steps"])
+    ours = _previews(choice, _steps(choice, facts, own))
     return values | {name: value for name, (value, _) in ours.items()}, reasons | {
         name: reason for name, (_, reason) in ours.items()
     }
 
 
-def _previews(choice: Choice, steps: int | None) -> dict[str, tuple[Any, str]]:
-    every = math.ceil((steps or 500) / PREVIEWS)
+def _steps(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> int:
+    """How long the training will be, as far as that is known."""
+    written = {name: own[name] for name in LENGTH if own.get(name, "").strip()}
+    try:
+        recipe = Recipe().changed({"purpose": choice.purpose, "trigger": "trigger"} | written)
+    except BadInput:  # which is said at the field
+        recipe = Recipe().changed({"purpose": choice.purpose, "trigger": "trigger"})
+    if recipe.steps is None and facts is not None:
+        preset, images = facts.presets[choice.purpose], max(len(choice.captions), 1)
+        recipe = recipe.resolved(preset, images, facts.resolution, facts.guidance)
+    return recipe.steps or UNKNOWN_STEPS
+
+
+def _previews(choice: Choice, steps: int) -> dict[str, tuple[Any, str]]:
+    every = math.ceil(steps / PREVIEWS)
     kept = "a checkpoint beside each preview, so that any of them can become the adapter"
     return {
         "preview_prompts": (_prompts(choice), "captions of your images, with the trigger word; better: new motifs"),
@@ -69,22 +89,35 @@ def _previews(choice: Choice, steps: int | None) -> dict[str, tuple[Any, str]]:
 
 
 def _prompts(choice: Choice) -> list[str]:
-    captions = sorted({caption for caption in choice.captions if caption}, key=lambda caption: (len(caption), caption))
-    picked = captions[:: max(1, len(captions) // PROMPTS)][:PROMPTS] or [choice.trigger or "a picture"]
-    named = [caption.replace("[trigger]", choice.trigger).strip() for caption in picked]
+    named = [caption.replace("[trigger]", choice.trigger).strip() for caption in _picked(choice.captions)]
+    named = named or [choice.trigger or "a picture"]
     return [one if choice.trigger in one else f"{choice.trigger} {one}" for one in named]
+
+
+def _picked(captions: Sequence[str]) -> list[str]:
+    """PROMPTS captions, neither the shortest nor the longest, each with as few words of those before as can be."""
+    ordered = sorted({caption for caption in captions if caption}, key=lambda caption: (len(caption), caption))
+    middle = ordered[len(ordered) // 4 : len(ordered) - len(ordered) // 4]
+    middle.sort(key=lambda caption: abs(ordered.index(caption) - len(ordered) // 2))
+    picked: list[str] = []
+    while middle and len(picked) < PROMPTS:
+        said = set(" ".join(picked).casefold().split())
+        best = min(middle, key=lambda caption: len(said & set(caption.casefold().split())))
+        picked.append(best)
+        middle.remove(best)
+    return picked
 
 
 def table(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> dict[str, Any]:
     """The form's value: every setting of the schema with its help, what is suggested and what the person set."""
-    values, reasons = suggestions(choice, facts)
+    values, reasons = suggestions(choice, facts, own)
     titles = MAIN | MORE[choice.purpose]
     schema = Recipe.model_json_schema()["properties"]
     settings = {
         name: {
             "title": titles.get(name, name.replace("_", " ")),
             "group": field["group"],
-            "unit": field["unit"],
+            "unit": "" if name in PLAIN else field["unit"],
             "help": field["description"],
             "reason": _sentence(reasons.get(name, field["reason"])),
             "range": _sentence(f"Takes {Recipe.allowed(name)}"),
@@ -104,8 +137,7 @@ def recipe_of(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -
     the base's preset. Raises BadInput."""
     written = {name: _lines(text) if name == "preview_prompts" else text for name, text in own.items() if text.strip()}
     recipe = Recipe().changed({"purpose": choice.purpose, "trigger": choice.trigger} | written)
-    values, _ = suggestions(choice, facts)
-    ours = _previews(choice, recipe.steps or values["steps"])
+    ours = _previews(choice, _steps(choice, facts, own))
     if recipe.preview_every == 0 and "preview_every" in written:
         del ours["preview_every"]
     return recipe.changed({name: value for name, (value, _) in ours.items() if name not in written})

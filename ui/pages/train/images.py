@@ -36,7 +36,7 @@ def drop(workspace: Workspace) -> gr.HTML:
 
     call = answered(add)
     gr.api(call, api_name="add_images", queue=False)
-    return drawn("drop", {"data": ""}, server_functions=[call])
+    return drawn("drop", {}, server_functions=[call])
 
 
 def _title(files: list[dict[str, Any]]) -> str:
@@ -50,12 +50,18 @@ def _title(files: list[dict[str, Any]]) -> str:
 
 
 def shelf() -> gr.HTML:
-    """The datasets that there are; its events are `open` and `delete`, with the id as "data"."""
+    """The datasets that there are; its events are `open`, `delete`, and `rename` to "title", with the id as "data"."""
 
     def delete_dataset(data: str, request: gr.Request) -> str:
         """Delete a dataset with its images; what was trained on it has its own copy."""
         area(request).dataset(data).delete()
         return data
 
+    def rename_dataset(data: str, title: str, request: gr.Request) -> str:
+        """Give a dataset another title."""
+        area(request).dataset(data).rename(title)
+        return data
+
+    gr.api(told(rename_dataset), api_name="rename_dataset", queue=False)
     gr.api(told(delete_dataset), api_name="delete_dataset", queue=False)
     return drawn("shelf", {})

@@ -21,8 +21,8 @@ def button() -> gr.Button:
 
 
 def shown_for(chosen: Chosen) -> gr.Button:
-    """The button shows where nothing is known of the base."""
-    return gr.Button(visible=bool(chosen.base) and chosen.facts is None)
+    """The button shows where nothing is known of a base that may be used."""
+    return gr.Button(visible=bool(chosen.source) and chosen.facts is None)
 
 
 def events(

@@ -1,6 +1,7 @@
 """A training in figures: the card with its facts, and the curves."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -43,10 +44,15 @@ def _facts(job: Job, last: Mapping[str, Any]) -> list[tuple[str, str]]:
     if job.state == "running" and job.seconds_left:
         facts.append(("Time left", duration(job.seconds_left)))
     if last:
-        facts += [("Loss", f"{last['smoothed']:.4f}"), ("Learning rate", f"{last['learning_rate']:.1e}")]
+        facts += [("Loss", f"{last['smoothed']:.4f}"), ("Learning rate", decimal(last["learning_rate"]))]
     if "memory_bytes" in last:
         facts.append(("Memory", size(last["memory_bytes"])))
     return facts
+
+
+def decimal(number: float) -> str:
+    """The number to two places that count, written out: "0.0015"."""
+    return f"{Decimal(f'{number:.2g}'):f}"
 
 
 def losses(rows: Rows) -> pd.DataFrame:

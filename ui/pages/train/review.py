@@ -156,7 +156,7 @@ def _sizes(workspace: Workspace, mine: Area, base: str) -> tuple[int, int, str]:
         return *USUAL, ""
     if facts := bases.facts(workspace, source):
         return facts.resolution, facts.divisor, ""
-    sizes = workspace.geometry(base)
+    sizes = mine.geometry(base)
     on_disk = "/" not in source or Path(source).is_dir()
     called = Path(source).name if Path(source).is_absolute() else source
     return *sizes, "" if on_disk else GUESSED.format(base=called, resolution=sizes[0])

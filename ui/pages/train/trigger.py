@@ -5,6 +5,7 @@ from html import escape
 
 from lorastyle import Card, word_pieces
 
+PLACEHOLDER = "[trigger]"  # in captions
 _LONG = 6  # pieces; each takes a place of the prompt, and has to be learnt
 
 
@@ -14,14 +15,16 @@ def check_trigger(base: str, trigger: str, cards: Iterable[Card], captions: Iter
     words = " ".join(trigger.split())
     if not words:
         return [(True, "Without a trigger word the adapter acts on every prompt. That suits a style.")]
-    remarks = [_read(base, words)]
+    if PLACEHOLDER in words.casefold():
+        return [(False, f"{PLACEHOLDER} stands for the trigger word in captions. Write the word itself, made up.")]
+    remarks = [_read(base, words)] if base else []
     taken = [card.title for card in cards if card.trigger.casefold() == words.casefold()]
     if taken:
         remarks.append(
             (False, f"Your adapter “{taken[0]}” has this word already; used together, they would both answer to it.")
         )
     captions = list(captions)
-    missing = sum(words.casefold() not in caption.casefold() and "[trigger]" not in caption for caption in captions)
+    missing = sum(words.casefold() not in caption.casefold() and PLACEHOLDER not in caption for caption in captions)
     if missing:
         which = "None" if missing == len(captions) else f"{len(captions) - missing}"
         remarks.append((True, f"{which} of {len(captions)} captions have it; it is put in front of the others."))
@@ -35,7 +38,7 @@ def as_html(remarks: Iterable[tuple[bool, str]]) -> str:
 
 
 def _read(base: str, words: str) -> tuple[bool, str]:
-    pieces = word_pieces(base, words) if base else None
+    pieces = word_pieces(base, words)
     if pieces is None:
         return (
             True,
