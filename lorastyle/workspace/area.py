@@ -217,8 +217,8 @@ class Area:
 
     def _free_title(self, title: str) -> str:
         """The title, with a number where a base is called so already, or one that is being merged."""
-        open = self.jobs.list(self.user, task="merge", states=("queued", "running", "pausing", "paused"))
-        taken = {file_stem(name, "merged") for name in [*self.bases(), *(job.title for job in open)]}
+        coming = self.jobs.list(self.user, task="merge", states=("queued", "running", "pausing", "paused"))
+        taken = {file_stem(name, "merged") for name in [*self.bases(), *(job.title for job in coming)]}
         titles = (f"{title} {number}" if number > 1 else title for number in itertools.count(1))
         return next(title for title in titles if file_stem(title, "merged") not in taken)
 
