@@ -192,6 +192,9 @@ def test_an_estimate_does_not_outlive_the_choice(studio: Running, page: Page, dr
     page.locator("#main-steps").fill("40")
     page.locator("#main-steps").blur()
     expect(page.get_by_text("estimate it again")).to_be_visible()
+    page.locator("#main-steps").fill("")
+    page.locator("#main-steps").blur()
+    expect(page.get_by_text("a short probe trains a few steps")).to_be_visible()
     for job in studio.workspace.jobs.list("me", task="probe", states=("queued", "running")):
         studio.workspace.jobs.cancel(job.id)
 

@@ -1,5 +1,5 @@
 // A form made of the recipe's own table of settings. The value's `set` holds what the person decided, as text the way
-// TOML has it; "decided" is triggered with {set} whenever that changes, and the page answers with what is wrong.
+// TOML has it; "input" is triggered with {set} whenever that changes, and the page answers with what is wrong.
 const find = (selector) => element.querySelector(selector);
 const make = (tag, className = "", text = "") => { const node = document.createElement(tag); if (className) node.className = className; if (text) node.textContent = text; return node; };
 let set = {}, drawnFor = "", fields = [];
@@ -45,7 +45,7 @@ function decide(name, text) {
   props.value = { ...props.value, set: { ...set } };
   decided.add(JSON.stringify(set));
   refresh();
-  trigger("decided", { set: { ...set } });
+  trigger("input", { set: { ...set } });
 }
 
 function refresh() {

@@ -144,8 +144,8 @@ class _Steps:
             return dict([*others.items(), (data, choice)][-KEPT:])
 
         fields = [self.kept, self.data, self.at, *self.chosen.decided, self.chosen.title]
-        for event in (*self.chosen.changes, self.chosen.title.change):
-            event(keep, fields, [self.kept], trigger_mode="always_last", **QUIET)
+        changes = [*self.chosen.changes, self.chosen.title.change]
+        gr.on(changes, keep, fields, [self.kept], trigger_mode="always_last", **QUIET)
         self.chosen.imported.success(keep, fields, [self.kept], **QUIET)
 
     def _kept_for(self, place: address.Place, kept: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Choose:
     def changes(self) -> list[Any]:
         """The events by which the person changes that. Of text it is `change`, which the page itself sets off too: a
         field's `input` misses what is pasted, cut or deleted."""
-        return [self.base.change, self.purpose.input, self.trigger.change, self.settings.decided]
+        return [self.base.change, self.purpose.input, self.trigger.change, self.settings.input]
 
 
 def choose(workspace: Workspace, data: gr.Textbox) -> Choose:
@@ -95,25 +95,17 @@ def choose(workspace: Workspace, data: gr.Textbox) -> Choose:
     _refreshing(workspace, data, step)
     _export(workspace, fields, given_out, written)
     peek.events(workspace, fields, look, looked, settings)
-    estimate.events(workspace, fields, measure, measured)
+    estimate.events(workspace, fields, step.changes, measure, measured)
     return step
 
 
 def _refreshing(workspace: Workspace, data: gr.Textbox, step: Choose) -> None:
-    shown = [*step.shown, *step.estimate.shown]
-
-    @told  # once, so that its calls go one after the other
-    def refresh(
-        probe: str, data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
-    ) -> Any:
+    def refresh(data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request) -> Any:
         if not settings:  # the step was not opened yet
-            return [gr.skip()] * len(shown)
-        chosen = Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings)
-        return *looks(chosen), *estimate.outdated(probe)
+            return [gr.skip()] * len(step.shown)
+        return looks(Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings))
 
-    fields = [step.estimate.probe, data, *step.decided]
-    for event in step.changes:
-        event(refresh, fields, shown, trigger_mode="always_last", **QUIET)
+    gr.on(step.changes, told(refresh), [data, *step.decided], step.shown, trigger_mode="always_last", **QUIET)
 
 
 def _import(
@@ -153,7 +145,7 @@ def looks(chosen: Chosen) -> tuple[str, gr.Button, dict[str, Any]]:
 def start(chosen: Chosen, title: str) -> Job:
     """Queue the training; raises BadInput where something cannot be used, or cannot fit as was measured."""
     settings = chosen.settings()
-    estimate.refuse_what_cannot_fit(chosen.workspace, chosen.mine.user, chosen.source, settings)
+    estimate.refuse_what_cannot_fit(chosen)
     draft = chosen.draft
     job = chosen.mine.train(draft, chosen.base, settings, title.strip() or chosen.trigger or draft.title)
     chosen.workspace.jobs.ensure_worker()

@@ -45,13 +45,13 @@ def none() -> tuple[Any, ...]:
     return "", "", gr.Timer(active=False)
 
 
-def outdated(probe: str) -> tuple[Any, ...]:
-    """Values for `Estimate.shown` once the choice is another: nothing that was measured stays as if it held."""
-    return ("", CHANGED, gr.Timer(active=False)) if probe else (gr.skip(), gr.skip(), gr.skip())
+def events(
+    workspace: Workspace, inputs: Sequence[Any], changes: Sequence[Any], measure: gr.Button, step: Estimate
+) -> None:
+    """`measure` starts a probe of what the `inputs` say, and `step` tells how far it is and what it found.
 
-
-def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, step: Estimate) -> None:
-    """`measure` starts a probe of what the `inputs` say, and `step` tells how far it is and what it found."""
+    Nothing that was measured stays as if it held once the `changes` made the inputs say another thing.
+    """
 
     def begin(
         data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
@@ -62,23 +62,36 @@ def events(workspace: Workspace, inputs: Sequence[Any], measure: gr.Button, step
         workspace.jobs.ensure_worker()
         return job.id, _said(job), gr.Timer(active=True)
 
-    def look(id: str, request: gr.Request) -> tuple[Any, gr.Timer]:
-        if not id:  # the choice has changed meanwhile
-            return gr.skip(), gr.Timer(active=False)
+    def look(
+        id: str, data: str, base: str, purpose: str, trigger: str, settings: Any, request: gr.Request
+    ) -> tuple[str, gr.Timer]:
+        if not id:
+            return "", gr.Timer(active=False)
         job = workspace.jobs.get(id, area(request).user)
+        if not _is_of(job, Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings)):
+            return CHANGED, gr.Timer(active=False)
         return _said(job), gr.Timer(active=not job.state.ended)
 
     measure.click(told(begin), list(inputs), step.shown, api_name="estimate", show_progress="hidden")
-    step.clock.tick(told(look), [step.probe], [step.said, step.clock], **QUIET)
+    # One event, so that a page has one look on its way and none that knew less has the last word.
+    looks = [step.clock.tick, step.probe.change, *changes]
+    gr.on(looks, told(look), [step.probe, *inputs], [step.said, step.clock], trigger_mode="always_last", **QUIET)
 
 
-def refuse_what_cannot_fit(workspace: Workspace, user: str, source: str, recipe: Mapping[str, Any]) -> None:
+def refuse_what_cannot_fit(chosen: Chosen) -> None:
     """Raise BadInput, with the advice, where the latest probe of this very training found that it cannot fit."""
-    for job in workspace.jobs.list(user, task="probe", states=("done",)):
-        if job.settings["base"] == source and job.settings["recipe"] == recipe:
+    for job in chosen.workspace.jobs.list(chosen.mine.user, task="probe", states=("done",)):
+        if _is_of(job, chosen):
             if not job.result["fits"]:
                 raise BadInput("Memory", "as measured, this training does not fit", job.result["advice"])
             return
+
+
+def _is_of(probe: Job, chosen: Chosen) -> bool:
+    try:
+        return bool(probe.settings["base"] == chosen.source and probe.settings["recipe"] == chosen.settings())
+    except BadInput:  # what is chosen cannot be trained
+        return False
 
 
 def _said(job: Job) -> str:
