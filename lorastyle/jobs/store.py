@@ -32,16 +32,21 @@ class Jobs:
     """The jobs under a folder: the queue in jobs.sqlite and a folder for each in jobs/.
 
     Wherever an `owner` is given, only that owner's jobs are there; None sees all. All processes and threads may use
-    the same folder at the same time.
+    the same folder at the same time. `limits` is asked at each use, since another process may change them.
     """
 
-    def __init__(self, root: Path | str, limits: Limits | None = None) -> None:
+    def __init__(self, root: Path | str, limits: Callable[[], Limits] = Limits) -> None:
         self.root = Path(root).resolve()
-        self.limits = limits or Limits()
+        self._limits = limits
         self.root.mkdir(parents=True, exist_ok=True)
         self._database = Database(self.root / "jobs.sqlite")
         self._leases = Leases(self._database, self.root)
         self._keeps_worker = False
+
+    @property
+    def limits(self) -> Limits:
+        """What a job may ask for now."""
+        return self._limits()
 
     # adding and finding
 

@@ -27,7 +27,7 @@ class Workspace:
         self.root = Path(root).expanduser().resolve()
         self._lock = threading.Lock()
         self._areas: dict[str, Area] = {}
-        self.jobs = Jobs(self.root, _for_jobs(self.settings.limits))
+        self.jobs = Jobs(self.root, lambda: _for_jobs(self.settings.limits))
 
     @property
     def settings(self) -> StudioSettings:
@@ -42,7 +42,6 @@ class Workspace:
                 _require_folder(folder, self.root)
             checked_base(changed.default_base, changed.model_folders)
             changed.write(self.root / "settings.toml")
-            self.jobs.limits = _for_jobs(changed.limits)
         return changed
 
     def area(self, user: str = "me") -> Area:

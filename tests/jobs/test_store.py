@@ -70,14 +70,14 @@ def test_what_cannot_be_done_is_refused_when_it_is_added(
 
 
 def test_limits_can_be_chosen(tmp_path: Path, images: Path) -> None:
-    jobs = Jobs(tmp_path / "strict", Limits(rank=4, queued=1))
+    jobs = Jobs(tmp_path / "strict", lambda: Limits(rank=4, queued=1))
     with pytest.raises(BadInput, match="rank"):
         jobs.add("train", {"data": str(images), "recipe": {"rank": 8}})
     jobs.add("train", {"data": str(images), "recipe": {"rank": 4}})
     with pytest.raises(BadInput, match="1 jobs are waiting"):
         jobs.add("train", {"data": str(images), "recipe": {"rank": 4}})
     jobs.add("train", {"data": str(images), "recipe": {"rank": 4}}, owner="somebody else")
-    exactly = Jobs(tmp_path / "strict", Limits(pictures=2, prompt_characters=3))
+    exactly = Jobs(tmp_path / "strict", lambda: Limits(pictures=2, prompt_characters=3))
     exactly.add("generate", {"prompts": ["a", "b"], "negative": "bad"}, owner="ana")
     with pytest.raises(BadInput, match="more than the 3 characters"):
         exactly.add("generate", {"prompts": ["a", "b"], "negative": "blurred"}, owner="ana")
@@ -95,7 +95,7 @@ def test_limits_can_be_chosen(tmp_path: Path, images: Path) -> None:
 def test_the_rank_is_limited_wherever_one_is_asked_for(
     tmp_path: Path, images: Path, task: str, settings: dict[str, Any], where: str
 ) -> None:
-    jobs = Jobs(tmp_path / "strict", Limits(rank=4))
+    jobs = Jobs(tmp_path / "strict", lambda: Limits(rank=4))
     told = json.loads(json.dumps(settings).replace("IMAGES", str(images)))
     with pytest.raises(BadInput, match="8 is more than the 4 dimensions of rank") as refused:
         jobs.add(task, told)

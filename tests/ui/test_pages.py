@@ -138,6 +138,15 @@ def test_the_review_goes_on_with_a_base_that_is_mistyped(pages: Pages, draft: Dr
     assert [row["caption"] for row in pages.press("review_set_caption", asked)["rows"]] == ["a cat"]
 
 
+def test_a_training_that_is_longer_by_itself_than_the_studio_allows_is_not_queued(pages: Pages, draft: Draft) -> None:
+    chosen = (draft.id, "pocket", "style", "inkpen", {"set": {}}, "Ink")
+    usual = pages.workspace.settings.limits.steps
+    pages.workspace.save_settings({"limits.steps": 10})  # not by the server itself, as from the command line
+    assert "more than the 10 steps allowed here" in pages.refusal("train", *chosen)
+    pages.workspace.save_settings({"limits.steps": usual})
+    assert pages.workspace.jobs.get(pages.press("train", *chosen)).state == "queued"
+
+
 def test_crops_are_those_of_the_base_once_a_job_has_looked_at_it(pages: Pages, draft: Draft) -> None:
     codes, crops = seen(pages, draft, "someone/sd")
     assert "small" in codes

@@ -74,5 +74,9 @@ class Chosen:
         return form.recipe_of(self.choice, self.facts, self.own)
 
     def settings(self) -> dict[str, Any]:
-        """The recipe as a job's settings have it."""
-        return self.recipe().model_dump(mode="json", exclude_unset=True)
+        """The recipe as a job's settings have it. Raises BadInput too where it, or what the base suggests for what it
+        leaves open, is above a limit of the studio."""
+        recipe = self.recipe()
+        if self.facts is not None:
+            self.workspace.jobs.limits.check_recipe(form.resolved(recipe, self.choice, self.facts))
+        return recipe.model_dump(mode="json", exclude_unset=True)

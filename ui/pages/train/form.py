@@ -54,7 +54,7 @@ def suggestions(
     values, reasons = dict(recipe), {}
     if facts is not None:
         preset = facts.presets[choice.purpose]
-        values = dict(recipe.resolved(preset, max(len(choice.captions), 1), facts.resolution, facts.guidance))
+        values = dict(resolved(recipe, choice, facts))
         values["alpha"] = preset.suggestions["alpha"].value if "alpha" in preset.suggestions else None
         reasons = {name: suggestion.reason for name, suggestion in preset.suggestions.items()}
         reasons["steps"] = preset.steps_reason
@@ -72,9 +72,14 @@ def _steps(choice: Choice, facts: BaseFacts | None, own: Mapping[str, str]) -> i
     except BadInput:  # which is said at the field
         recipe = Recipe().changed({"purpose": choice.purpose, "trigger": "trigger"})
     if recipe.steps is None and facts is not None:
-        preset, images = facts.presets[choice.purpose], max(len(choice.captions), 1)
-        recipe = recipe.resolved(preset, images, facts.resolution, facts.guidance)
+        recipe = resolved(recipe, choice, facts)
     return recipe.steps or UNKNOWN_STEPS
+
+
+def resolved(recipe: Recipe, choice: Choice, facts: BaseFacts) -> Recipe:
+    """The recipe with what it leaves to the base, as its training will have it."""
+    preset, images = facts.presets[choice.purpose], max(len(choice.captions), 1)
+    return recipe.resolved(preset, images, facts.resolution, facts.guidance)
 
 
 def _previews(choice: Choice, steps: int) -> dict[str, tuple[Any, str]]:
