@@ -80,15 +80,15 @@ def export_adapter(
         Unsupported: the format cannot hold the adapter.
     """
     path, form = Path(file), format_called(to)
-    for name, value, known in (("--dtype", dtype, DTYPES), ("--metadata", metadata, about.LEVELS)):
+    for name, value, known in (("dtype", dtype, DTYPES), ("metadata", metadata, about.LEVELS)):
         if value not in known:
             raise BadInput(name, f"it is {value!r}", f"choose from {', '.join(known)}")
     if rank is not None:
-        require_rank("--rank", rank)
-    require_strength("--strength", strength)
+        require_rank("rank", rank)
+    require_strength("strength", strength)
     target = Path(out) if out else path.with_name(f"{path.stem}-{to}.safetensors")
     if target.resolve() == path.resolve():
-        raise BadInput("--out", "it is the adapter's own file", "choose another name")
+        raise BadInput("out", "it is the adapter's own file", "choose another name")
     own = load(path)
     of = _family(path, own, family)
     weights = weights_of(base, own)
@@ -102,7 +102,7 @@ def export_adapter(
     proof = prove(adapter, form, sheet, strings, of, weights)
     if not proof.worst <= BOUNDS[dtype]:
         what = f"in {dtype} the change of {proof.layer} would be off by {proof.worst:.1e}"
-        raise Unsupported(str(path), what, "choose another --dtype")
+        raise Unsupported(str(path), what, "choose another dtype")
     strings = strings | {about.PROOF: json.dumps({"layers": proof.layers, "worst_relative_error": proof.worst})}
     files.write_bytes(target, whole(sheet.tensors, dict(sorted(strings.items()))))
     show = Show(of, own.trigger, strength, about.preview(path))
@@ -185,7 +185,7 @@ def _family(path: Path, adapter: Adapter, given: str | None) -> Family:
 def _refuse_what_does_not_fit(path: Path, form: Format, adapter: Adapter, family: Family) -> None:
     if reason := form.accepts(kind_called(adapter.kind), family):
         convertible = not form.accepts(kind_called("lora"), family)
-        do = "choose another format, or give --rank to have it converted to a LoRA" if convertible else "choose another"
+        do = "choose another format, or give a rank to have it converted to a LoRA" if convertible else "choose another"
         raise Unsupported(str(path), reason, do)
 
 

@@ -78,5 +78,5 @@ def formats() -> dict[str, Format]:
 def format_called(name: str) -> Format:
     """The format of that name; raises BadInput where there is none."""
     if name not in formats():
-        raise BadInput("--to", f"there is no format called {name!r}", f"choose from {', '.join(formats())}")
+        raise BadInput("to", f"there is no format called {name!r}", f"choose from {', '.join(formats())}")
     return formats()[name]

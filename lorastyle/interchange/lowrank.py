@@ -21,7 +21,7 @@ def as_lora(adapter: Adapter, rank: int, base: Mapping[str, Tensor]) -> Adapter:
     """
     if kind_called(adapter.kind).needs_weight and not base:
         what = f"what a {adapter.kind} changes depends on the base's weights"
-        raise BadInput("--rank", what, "give the base too, with --base")
+        raise BadInput("rank", what, "give the base too")
     factors = {layer: _nearest(adapter, layer, rank, base.get(published(layer))) for layer in adapter.factors}
     alphas = {layer: float(len(held["down"])) for layer, held in factors.items()}
     return Adapter(adapter.family, "lora", factors, alphas, False, adapter.trigger, adapter.recipe, adapter.metadata)

@@ -41,7 +41,7 @@ def read_start(path: Path | str, base: Base) -> Adapter:
         raise BadInput(str(path), what, "use the base it was made for")
     if not kind_called(adapter.kind).trainable:
         what = f"{adapter.kind} adapters are read and merged, not trained"
-        raise Unsupported(str(path), what, "convert it with lorastyle export --rank, and go on from that")
+        raise Unsupported(str(path), what, "export it with a rank, which makes it a LoRA, and go on from that")
     return adapter
 
 

@@ -33,7 +33,7 @@ def test_export_and_import_there_and_back(run: Run, file_of: FileOf, tmp_path: P
 def test_what_cannot_be_done_gets_a_sentence_and_exit_code_2(run: Run, file_of: FileOf, tmp_path: Path) -> None:
     file, _ = file_of("sd1", "DoRA")
     for arguments, sentence in [
-        (("export", str(file), "--to", "comfyui"), "give --rank"),
+        (("export", str(file), "--to", "comfyui"), "give a rank"),
         (("export", str(file), "--to", "kohya", "--dtype", "int8"), "choose from fp32, fp16, bf16"),
         (("export", str(file), "--to", "kohya", "--metadata", "some"), "choose from none, minimal, full"),
         (("import", str(tmp_path / "none.safetensors")), "there is no such file"),

@@ -45,12 +45,12 @@ def test_what_a_type_cannot_hold_is_not_written(file_of: Callable, place: int, t
     adapter.factors[layer]["up"].view(-1)[0] = 1e6  # beyond fp16
     save(file, adapter)
     out = tmp_path / "out.safetensors"
-    with pytest.raises(Unsupported, match="in fp16 the change of .* would be off by inf.*--dtype"):
+    with pytest.raises(Unsupported, match="in fp16 the change of .* would be off by inf.*dtype"):
         export_adapter(file, "kohya", out, dtype="fp16")
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("given", "what"), [({"rank": 0}, "--rank"), ({"strength": float("nan")}, "--strength")])
+@pytest.mark.parametrize(("given", "what"), [({"rank": 0}, "rank"), ({"strength": float("nan")}, "strength")])
 def test_a_rank_or_strength_that_makes_no_adapter_is_refused(file_of: Callable, given: dict, what: str) -> None:
     with pytest.raises(BadInput, match=what):
         export_adapter(file_of("sd1")[0], "kohya", **given)

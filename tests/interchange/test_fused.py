@@ -114,6 +114,6 @@ def test_a_type_that_cannot_hold_the_values_is_refused(file_of: FileOf, tmp_path
     first = next(iter(adapter.factors))
     small = {name: factor * 1e-8 for name, factor in adapter.factors[first].items()}
     save(file, replace(adapter, factors={**adapter.factors, first: small}))
-    with pytest.raises(Unsupported, match="in fp16 the change of .* would be off by .*Choose another --dtype"):
+    with pytest.raises(Unsupported, match="in fp16 the change of .* would be off by .*Choose another dtype"):
         export_adapter(file, "kohya", tmp_path / "new.safetensors", dtype="fp16")
     assert not (tmp_path / "new.safetensors").exists()
