@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = 1
 WAIT = 30.0  # seconds for another process's write to end; each takes milliseconds
 
 SCHEMA = """
@@ -37,10 +36,10 @@ CREATE TABLE processes (role TEXT PRIMARY KEY, pid INTEGER NOT NULL, born REAL N
 class Database:
     """One connection, shared by the threads of a process; each use of it takes well under a millisecond.
 
-    A file without a version is given this `schema` and its `version`.
+    `versions` are the statements that lead from each version of the file to the next, the first from an empty file.
     """
 
-    schema, version = SCHEMA, VERSION
+    versions: tuple[str, ...] = (SCHEMA,)
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
@@ -54,10 +53,11 @@ class Database:
 
     def _set_up(self) -> None:
         with self.change() as change:
-            if change.execute("PRAGMA user_version").fetchone()[0] < self.version:
-                for statement in self.schema.split(";"):
+            version = change.execute("PRAGMA user_version").fetchone()[0]
+            for number, statements in enumerate(self.versions[version:], version + 1):
+                for statement in statements.split(";"):
                     change.execute(statement)
-                change.execute(f"PRAGMA user_version = {self.version}")
+                change.execute(f"PRAGMA user_version = {number}")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:

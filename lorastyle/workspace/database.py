@@ -6,7 +6,6 @@ writers, in any number of processes, none overwrites what another has just writt
 
 from lorastyle.jobs.database import Database
 
-VERSION = 1
 SCHEMA = """
 CREATE TABLE datasets (id TEXT PRIMARY KEY, title TEXT NOT NULL, created REAL NOT NULL);
 CREATE TABLE images (
@@ -27,9 +26,14 @@ CREATE TABLE adapters (
 );
 CREATE TABLE taken_over (job TEXT PRIMARY KEY);
 """
+# A job's own adapter, beside which others of its checkpoints may be kept.
+OWN_ADAPTER = """
+ALTER TABLE taken_over ADD COLUMN adapter TEXT;
+UPDATE taken_over SET adapter = (SELECT id FROM adapters WHERE adapters.job = taken_over.job ORDER BY date LIMIT 1);
+"""
 
 
 class AreaDatabase(Database):
     """One connection, shared by the threads of a process."""
 
-    schema, version = SCHEMA, VERSION
+    versions = (SCHEMA, OWN_ADAPTER)

@@ -1,7 +1,9 @@
 """Adapters that a person keeps: what their files tell, notes, the bin, bundles, what jobs make."""
 
 import json
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,38 @@ def test_keeping_while_it_trains(workspace: Workspace, area: Area, training: Job
     assert (card.rank, card.trigger, card.base) == (10, "sumi", "pocket")
     trained(workspace, training)
     assert [one.id for one in area.library().cards()] == [card.id]
+
+
+def test_what_is_kept_under_a_name_while_it_trains_is_not_its_adapter(
+    workspace: Workspace, area: Area, training: Job
+) -> None:
+    early = area.library().keep(training.id, 10, title="Early")
+    trained(workspace, training)
+    assert {card.title for card in area.library().cards()} == {"Early", training.title}
+    area.library().keep(training.id, 10, 0.7)
+    assert area.library().card(early.id) == early
+
+
+def test_in_place_of_an_adapter_in_the_bin_comes_another(workspace: Workspace, area: Area, training: Job) -> None:
+    trained(workspace, training)
+    (published,) = area.library().cards()
+    softer = area.library().keep(training.id, 10, title="Softer")
+    area.library().delete(published.id)
+    again = area.library().keep(training.id, 20)
+    assert {card.id for card in area.library().cards()} == {softer.id, again.id}
+    assert area.library().keep(training.id, 10).id == again.id
+    assert area.library().restore(published.id).path.is_file()
+
+
+def test_a_library_of_before_knows_which_adapter_is_the_training_s_own(
+    workspace: Workspace, area: Area, training: Job
+) -> None:
+    trained(workspace, training)
+    (published,) = area.library().cards()
+    area.library().keep(training.id, 10, title="Softer")
+    with closing(sqlite3.connect(workspace.root / "users" / "me" / "area.sqlite")) as before, before:
+        before.executescript("ALTER TABLE taken_over DROP COLUMN adapter; PRAGMA user_version = 1")
+    assert Workspace(workspace.root).area().library().keep(training.id, 10).id == published.id
 
 
 def test_each_checkpoint_that_is_kept_has_a_file_of_its_own(workspace: Workspace, area: Area, training: Job) -> None:

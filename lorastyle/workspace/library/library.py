@@ -122,9 +122,9 @@ class Library:
     def keep(self, job: str, checkpoint: int | None = None, strength: float = 1.0, title: str = "") -> Card:
         """Keep a checkpoint of a training, by its step (None: its last state); `strength` is its preferred one.
 
-        Without a `title` it takes the place of the adapter that the training published; with the title of an adapter
-        that was kept of this training, the place of that one; with another title it comes beside them. Raises BadInput
-        where there is no such checkpoint.
+        Without a `title` it becomes the training's own adapter, in place of what the training published; with the title
+        of an adapter that was kept of this training, it takes the place of that one; with another title it comes beside
+        them. Raises BadInput where there is no such checkpoint.
         """
         training = self._jobs.get(job, self._user)
         title = names.title(title) if title else ""
@@ -135,8 +135,9 @@ class Library:
         path = card.path.with_name(f"{names.file_stem(title or training.title, 'adapter')}-step-{step}.safetensors")
         copy_with_strings(source, path, strings)
         shelf.show(self.folder / card.id, shelf.latest(pictures))
-        with self._database.change() as change:  # so that its last state is not taken over beside it
-            change.execute("INSERT OR IGNORE INTO taken_over VALUES (?)", (training.id,))
+        if not title:  # its last state is not taken over beside it
+            with self._database.change() as change:
+                change.execute("INSERT OR REPLACE INTO taken_over VALUES (?, ?)", (training.id, card.id))
         told = {"file": path.name, "facts": read_facts(path).to_json(), "bytes": path.stat().st_size}
         self._set(card.id, **told, job=training.id, step=checkpoint)
         self._forget_others(path)
@@ -172,9 +173,12 @@ class Library:
         return [self._card(row) for row in self._database.rows(query, job)]
 
     def _replaced(self, training: Job, title: str) -> Card | None:
-        """The adapter whose place a checkpoint takes that is kept under this title; "": the first of the training."""
+        """The adapter whose place a checkpoint takes that is kept under this title; "": the training's own."""
         cards = self._of_job(training.id)
-        return next((card for card in cards if card.title == title), None) if title else next(reversed(cards), None)
+        if title:
+            return next((card for card in cards if card.title == title), None)
+        own = {row["adapter"] for row in self._database.rows("SELECT * FROM taken_over WHERE job = ?", training.id)}
+        return next((card for card in cards if card.id in own), None)
 
     def _checkpoint(self, training: Job, step: int | None) -> tuple[int, Path]:
         """The step and the file of the checkpoint of that step; None: of the last state."""
@@ -236,7 +240,8 @@ class Library:
     def _list(self, shelved: "_Shelved", job: str = "") -> bool:
         """Write an adapter into the table; given the `job` that made it, only where that was not taken over before."""
         with self._database.change() as change:
-            if job and not change.execute("INSERT OR IGNORE INTO taken_over VALUES (?)", (job,)).rowcount:
+            taken = "INSERT OR IGNORE INTO taken_over VALUES (?, ?)"
+            if job and not change.execute(taken, (job, shelved.id)).rowcount:
                 return False
             change.execute(
                 "INSERT INTO adapters (id, title, file, facts, bytes, date, job) VALUES (?, ?, ?, ?, ?, ?, ?)",
