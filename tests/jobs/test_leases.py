@@ -34,7 +34,7 @@ def watch(jobs: Jobs, leases: Leases) -> Supervisor:
 class Linked(Database):
     """Rows that name another, which must be there when the transaction ends."""
 
-    schema = "CREATE TABLE rows (id INTEGER PRIMARY KEY, other REFERENCES rows (id) DEFERRABLE INITIALLY DEFERRED)"
+    versions = ("CREATE TABLE rows (id INTEGER PRIMARY KEY, other REFERENCES rows (id) DEFERRABLE INITIALLY DEFERRED)",)
 
 
 def test_a_change_that_cannot_be_kept_is_undone(tmp_path: Path) -> None:

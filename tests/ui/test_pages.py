@@ -349,8 +349,8 @@ def test_the_cell_that_is_kept_is_published_with_its_strength(pages: Pages) -> N
     for checkpoint in pages.workspace.jobs.checkpoints(pages.trained.id):
         seeding.adapter(checkpoint["path"], rank=checkpoint["step"] // 50)
     drawn = seeding.grid(pages.workspace.jobs, pages.trained, [0.5, 0.75], [PROMPT])
-    card = library.card(pages.press("compare_keep", drawn.id, "1", "Kept"))
-    assert (card.title, card.strength, card.rank, card.step) == ("Kept", 0.75, 1, 50)
+    card = library.card(pages.press("compare_keep", drawn.id, "1", ""))
+    assert (card.title, card.strength, card.rank, card.step) == (pages.trained.title, 0.75, 1, 50)
     beside = library.card(pages.press("compare_keep", drawn.id, "2", "Beside"))
     assert (beside.title, beside.rank) == ("Beside", 2)
     assert library.card(card.id) == card
