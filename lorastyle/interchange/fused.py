@@ -14,6 +14,7 @@ from lorastyle.errors import Unsupported
 from lorastyle.interchange.spelling import Module
 
 DO = "choose a format that keeps these layers apart, or give a rank to have it converted to a LoRA"
+ELSEWHERE = "convert it to a LoRA with the tool that made it"  # reading converts nothing
 
 
 def fuse(name: str, parts: Mapping[int, Module], widths: Sequence[int]) -> Module:
@@ -40,7 +41,7 @@ def split(name: str, module: Module, widths: Sequence[int]) -> dict[int, Module]
     Raises Unsupported, saying `name`, where adapters of this kind cannot be taken apart.
     """
     if module.kind not in _SPLIT:
-        raise Unsupported(name, f"a {module.kind} of this fused layer cannot be taken apart", "give a rank")
+        raise Unsupported(name, f"a {module.kind} of this fused layer cannot be taken apart", ELSEWHERE)
     parts = _SPLIT[module.kind](name, module.factors, widths)
     return {index: Module(module.kind, factors, module.scale) for index, factors in parts.items()}
 
@@ -62,7 +63,7 @@ def _rows(name: str, parts: Mapping[int, Module], widths: Sequence[int]) -> list
 def _pieces(name: str, rows: int, widths: Sequence[int]) -> list[slice]:
     unit, rest = divmod(rows, sum(widths))
     if rest:
-        raise Unsupported(name, f"its {rows} rows are no multiple of {sum(widths)}", "give a rank")
+        raise Unsupported(name, f"its {rows} rows are no multiple of {sum(widths)}", ELSEWHERE)
     ends = [unit * sum(widths[: index + 1]) for index in range(len(widths))]
     return [slice(end - unit * width, end) for end, width in zip(ends, widths, strict=True)]
 
@@ -178,7 +179,7 @@ def _fuse_oft(name: str, parts: Mapping[int, Mapping[str, Tensor]], rows: Sequen
 
 def _split_oft(name: str, factors: Mapping[str, Tensor], widths: Sequence[int]) -> dict[int, dict[str, Tensor]]:
     if "blocks" not in factors:
-        raise Unsupported(name, "a rotation of the inputs cannot be taken apart", "give a rank")
+        raise Unsupported(name, "a rotation of the inputs cannot be taken apart", ELSEWHERE)
     pieces = _pieces(name, len(factors["blocks"]), widths)
     parts = {index: {"blocks": factors["blocks"][piece]} for index, piece in enumerate(pieces)}
     turned = {index: part for index, part in parts.items() if part["blocks"].any()}

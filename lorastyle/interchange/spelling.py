@@ -10,7 +10,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -46,12 +46,18 @@ class Module:
         return self.scale * self.made.rank(self.factors)
 
 
+def folded(module: Module) -> Module:
+    """The same module with the scale 1."""
+    into = next(name for name in ("up", "w1_a", "w1") if name in module.factors)
+    return replace(module, factors={**module.factors, into: module.factors[into] * module.scale}, scale=1.0)
+
+
 def spelled(module: Module) -> dict[str, Tensor]:
     """The module's tensors by ending, alpha among them, as LyCORIS has them."""
+    if module.made.scaled and "up" not in module.factors:
+        module = folded(module)  # LyCORIS merges a LoKr or LoHa with the square of its scale, up to 4.1 at least
     held = {module.made.tensors[name]: factor for name, factor in module.factors.items()}
-    alpha = module.alpha
-    if held.keys() == WHOLE:
-        held["lokr_w1"], alpha = held["lokr_w1"] * module.scale, 1.0
+    alpha = 1.0 if held.keys() == WHOLE else module.alpha
     if BLOCKS in held:
         # As much as does not hold anything back: some tools take 0 for no limit, others for no rotation at all.
         alpha = max(1.0, math.ceil(2 * float((held[BLOCKS] - held[BLOCKS].mT).norm())))

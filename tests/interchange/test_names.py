@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lorastyle.adapters.file import Adapter, load
+from lorastyle.adapters.file import Adapter, load, save
 from lorastyle.errors import BadFile, BadInput, Unsupported
 from lorastyle.interchange.exchange import export_adapter, import_adapter
 
@@ -65,6 +65,15 @@ def names_in(path: Path) -> set[str]:
             },
         ),
         (
+            "flux2",
+            "comfyui",
+            {
+                "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+                "diffusion_model.double_stream_modulation_txt.lin.lora_B.weight",  # not in its map of diffusers' names
+                "diffusion_model.single_stream_modulation.lin.alpha",
+            },
+        ),
+        (
             "flux1",
             "diffusers",
             {
@@ -100,6 +109,36 @@ def test_the_file_for_diffusers_means_the_same_to_readers_who_know_no_alpha(file
     layer = next(layer for layer in adapter.factors if layer.endswith("attn1.to_q"))
     product = tensors[f"{layer}.lora_B.weight"] @ tensors[f"{layer}.lora_A.weight"]
     torch.testing.assert_close(product, adapter.change(layer))
+
+
+@pytest.mark.parametrize("row", ["LoKr", "LoHa"])
+def test_lycoris_merges_what_is_written_as_it_is_meant(row: str, file_of: FileOf, tmp_path: Path) -> None:
+    """Its forward pass has the scale once, its merging the square, so what is written has the scale 1."""
+    theirs = pytest.importorskip("lycoris.modules")
+    file, adapter = file_of("sd1", row)
+    tensors = load_file(export_adapter(file, "kohya", tmp_path / "new.safetensors").path)
+    layers = [layer for layer in adapter.factors if layer.startswith("unet.") and adapter.change(layer).dim() == 2]
+    assert any(adapter.scale(layer) != 1.0 for layer in layers)
+    for layer in layers:
+        name, change = f"lora_{layer.replace('.', '_')}", adapter.change(layer)
+        module = theirs.make_module(*theirs.get_module(tensors, name), name, torch.nn.Linear(*reversed(change.shape)))
+        merged = module.get_diff_weight(shape=change.shape)[0].detach()
+        assert (merged - change).norm() <= 1e-6 * change.norm()  # float32 products in another order
+
+
+def test_a_lokr_for_invoke_tells_its_base(tmp_path: Path) -> None:
+    """InvokeAI looks for the inputs of cross-attention and of the text encoder, in whole factors alone."""
+    made = {name: torch.full(size, 0.5) for name, size in {"w1": (8, 8), "w2_a": (40, 2), "w2_b": (2, 96)}.items()}
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn{}.to_k"
+    names = [layer.format(number) for number in (1, 2)]
+    adapter = Adapter("sd1", "lokr", dict.fromkeys(names, made), dict.fromkeys(names, 6.0))
+    save(tmp_path / "own.safetensors", adapter)
+    tensors = load_file(export_adapter(tmp_path / "own.safetensors", "invoke", tmp_path / "new.safetensors").path)
+    self_attention, cross = (f"lora_{name.replace('.', '_')}" for name in names)
+    assert {f"{self_attention}.lokr_w2_a", f"{cross}.lokr_w1", f"{cross}.lokr_w2"} <= tensors.keys()
+    assert f"{cross}.lokr_w2_a" not in tensors
+    inputs = [tensors[f"{cross}.{factor}"].shape[1] for factor in ("lokr_w1", "lokr_w2")]
+    assert inputs[0] * inputs[1] == 768  # as in Stable Diffusion 1
 
 
 def test_parts_that_were_trained_apart_stand_on_the_diagonal(file_of: FileOf, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lorastyle.errors import BadInput
 from lorastyle.interchange.assembly import assembled, modules_of
 from lorastyle.interchange.format import Format, Sheet
 from lorastyle.interchange.layers import bare_place, original_place, own_place
-from lorastyle.interchange.spelling import ALPHA, MAGNITUDE, Module, meant
+from lorastyle.interchange.spelling import ALPHA, MAGNITUDE, folded, meant
 
 HELD = ("lora", "dora")
 # How the tensors of a module have been spelled over the years.
@@ -76,12 +76,6 @@ class Diffusers(Format):
 
 
 PLACES = (own_place, original_place, bare_place)
-
-
-def folded(module: Module) -> Module:
-    """The same module with the scale 1."""
-    into = next(name for name in ("up", "w1_a", "w1") if name in module.factors)
-    return replace(module, factors={**module.factors, into: module.factors[into] * module.scale}, scale=1.0)
 
 
 def by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
