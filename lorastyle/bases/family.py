@@ -91,6 +91,10 @@ class Family(Protocol):
     """What other tools call the family: "kohya" in `ss_base_model_version`, "a1111" as "sd version", and
     "networks", the module of kohya's tools that makes its adapters."""
 
+    inputs: Mapping[str, int] = {}
+    """For layers, by patterns of their names, how many inputs they have in the published bases: it tells adapters apart
+    whose layers are called the same as in another family."""
+
     spellings: Mapping[str, str] = {}
     """For tools that read adapters of this family in other names than usual: "kohya" or "diffusers"."""
 

@@ -6,6 +6,7 @@ Rombach et al. 2022, "High-resolution image synthesis with latent diffusion mode
 import re
 
 ATTENTION = r".*\.attn[12]\.to_(?:q|k|v|out\.0)"
+READS_TEXT = r"unet\..*\.attn2\.to_[kv]"
 MLP = (r".*\.ff\.net\.(?:0\.proj|2)", r".*\.attentions\.\d+\.proj_(?:in|out)")
 CONVOLUTIONS = (
     r".*\.resnets\.\d+\.(?:conv1|conv2|conv_shortcut|time_emb_proj)",

@@ -1,6 +1,7 @@
 """From modules under foreign names to an adapter of ours: which family they are of, and which layers they are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -82,10 +83,10 @@ def _taken_apart(name: str, module: Module, fused: Fused) -> dict[str, Module]:
 
 
 def _family(
-    names: Iterable[str], header: Mapping[str, str], family: Family | None, places: Sequence[PlaceOf]
+    modules: Mapping[str, Module], header: Mapping[str, str], family: Family | None, places: Sequence[PlaceOf]
 ) -> tuple[Family, Mapping[str, Fused]]:
-    """The family that the names and the header tell of, and what the names mean there."""
-    names = list(names)
+    """The family that the modules and the header tell of, and what the modules' names mean there."""
+    names = list(modules)
     candidates = [family] if family else sorted(families().values(), key=lambda one: not _named(one, header))
     fitting: dict[str, tuple[Family, Mapping[str, Fused]]] = {}
     for one in candidates:
@@ -97,6 +98,8 @@ def _family(
         whose = family.title if family else "a family known here"
         raise BadInput("", f"its layers, such as {min(names)}, are not those of {whose}", "check which base it is for")
     told = [name for name, (one, _) in fitting.items() if len(fitting) == 1 or _of_architecture(one, header)]
+    if not told:
+        told = [name for name, (one, meant) in fitting.items() if _has_inputs_of(one, modules, meant)]
     if not told:  # our own small bases are built like others; adapters for them say so
         told = [name for name, (one, _) in fitting.items() if "kohya" in one.known_as]
     if len(told) != 1:
@@ -111,6 +114,18 @@ def _named(family: Family, header: Mapping[str, str]) -> bool:
         return name == family.name
     theirs = family.known_as.get("kohya", "")
     return bool(theirs) and header.get(KOHYA_BASE, "").startswith(theirs)
+
+
+def _has_inputs_of(family: Family, modules: Mapping[str, Module], meant: Mapping[str, Fused]) -> bool:
+    """Whether the layers that tell it have as many inputs as in the published bases of the family."""
+    found = {
+        inputs == modules[name].made.acts_on(modules[name].factors)[1]
+        for name, fused in meant.items()
+        for layer in fused.layers.values()
+        for pattern, inputs in family.inputs.items()
+        if re.fullmatch(pattern, layer)
+    }
+    return found == {True}
 
 
 def _of_architecture(family: Family, header: Mapping[str, str]) -> bool:

@@ -289,6 +289,17 @@ def test_the_header_of_kohyas_tools_tells_the_family(tmp_path: Path) -> None:
     assert import_adapter(written(tmp_path, tensors, **told)).family == "sd1"
 
 
+@pytest.mark.parametrize(("inputs", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl")])
+def test_what_the_unet_reads_tells_the_family(tmp_path: Path, inputs: int, family: str) -> None:
+    attention = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"  # there in all three
+    tensors = {
+        f"{attention}.{layer}.lora_{factor}.weight": torch.ones(shape)
+        for layer in ("to_q", "to_v")
+        for factor, shape in {"A": (4, inputs if layer == "to_v" else 320), "B": (320, 4)}.items()
+    }
+    assert import_adapter(written(tmp_path, tensors)).family == family
+
+
 # what is refused
 
 A, B = f"{Q}.lora_down.weight", f"{Q}.lora_up.weight"

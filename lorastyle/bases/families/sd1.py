@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from lorastyle.bases import unet
 from lorastyle.bases.layout import Layout
 from lorastyle.bases.parts import Parts
 from lorastyle.bases.stable_diffusion import CURVE, FIRST, StableDiffusion, presets, tiny_parts
@@ -16,6 +17,7 @@ class StableDiffusion1(StableDiffusion):
     name = "sd1"
     title = "Stable Diffusion 1.x"
     known_as: Mapping[str, str] = {"kohya": "sd_v1", "a1111": "SD1"}
+    inputs: Mapping[str, int] = {unet.READS_TEXT: 768}
     presets: Mapping[str, Preset] = presets(RANK)
 
     def recognises(self, layout: Layout) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lorastyle.bases import clip
+from lorastyle.bases import clip, unet
 from lorastyle.bases.family import Place
 from lorastyle.bases.layout import Layout
 from lorastyle.bases.parts import Parts
@@ -18,6 +18,7 @@ class StableDiffusion2(StableDiffusion):
     name = "sd2"
     title = "Stable Diffusion 2.x"
     known_as: Mapping[str, str] = {"kohya": "sd_v2", "a1111": "SD2"}
+    inputs: Mapping[str, int] = {unet.READS_TEXT: 1024}
     presets: Mapping[str, Preset] = presets(RANK)
 
     def recognises(self, layout: Layout) -> bool:

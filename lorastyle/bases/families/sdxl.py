@@ -30,6 +30,7 @@ class StableDiffusionXL(StableDiffusion):
     name = "sdxl"
     title = "SDXL"
     known_as: Mapping[str, str] = {"kohya": "sdxl_base_v1-0", "a1111": "SDXL"}
+    inputs: Mapping[str, int] = {unet.READS_TEXT: 2048}
     pipeline_class = "StableDiffusionXLPipeline"
     parts = PARTS
     without_attention = 2
