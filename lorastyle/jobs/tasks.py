@@ -22,6 +22,7 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Steps = Annotated[int, Field(ge=1, le=1000)]  # of denoising
 Guidance = Annotated[float, Field(ge=0, le=100)]
 Rank = Annotated[int, Field(ge=1, le=512)]
+UPLOAD = "upload"  # the folder, in the job's own, of a file that is called as its owner calls it
 FILE_NAMES = "file names"  # the captioner that needs no model
 _COUNTED = {
     "steps": "steps",

@@ -11,7 +11,7 @@ from lorastyle import files
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.jobs.job import Job
 from lorastyle.jobs.store import Jobs
-from lorastyle.jobs.tasks import FILE_NAMES
+from lorastyle.jobs.tasks import FILE_NAMES, UPLOAD
 from lorastyle.workspace.bases import checked_base, geometry, name_of, shared_bases
 from lorastyle.workspace.database import AreaDatabase
 from lorastyle.workspace.drafts.draft import Draft
@@ -151,7 +151,7 @@ class Area:
             most = f"{limits.upload_bytes / 2**20:.4g} MiB"
             raise BadFile(path.name, f"is larger than the {most} allowed here", "choose a smaller one")
         # What is said of the file calls it as the person does; in a folder of its own it is not where `out` comes.
-        told = {"file": f"upload/{path.name}", "out": "imported.safetensors", "family": family}
+        told = {"file": f"{UPLOAD}/{path.name}", "out": "imported.safetensors", "family": family}
         title = title or path.stem
         return self._add("import", told, title, lambda job: _copied(path, job / told["file"]), path.stat().st_size)
 

@@ -99,3 +99,19 @@ def test_the_button_that_keeps_is_in_sight_of_every_picture(drawing: Drawing, pa
         expect(page.locator(".cell").nth(place)).to_have_attribute("aria-current", "true")
         expect(page.get_by_role("button", name="Keep this one")).to_be_in_viewport()
     assert page.locator(".wide").first.evaluate("wide => wide.scrollWidth <= wide.clientWidth")
+
+
+def test_typing_into_a_list_looks_for_an_entry(drawing: Drawing, page: "Page") -> None:
+    page.goto(f"{drawing.address}/generate")
+    first = page.locator(".mixture-row").first
+    adapter = first.get_by_role("combobox")
+    expect(page.get_by_label("Seed", exact=False).first).not_to_have_value("0")  # the page has been filled
+    with page.expect_response(lambda response: "queue/data" in response.url) as answered:  # nothing new is offered
+        adapter.click()
+    page.wait_for_function("document.getSelection().toString() === 'None'")
+    page.keyboard.type("Bir")
+    answered.value.finished()
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(adapter).to_have_value("Bird")
+    expect(first.get_by_role("spinbutton")).to_have_value("1.3")

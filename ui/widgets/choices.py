@@ -1,5 +1,9 @@
 """What lists of adapters, bases and checkpoints offer."""
 
+from typing import Any
+
+import gradio as gr
+
 from lorastyle import Area, Workspace
 
 Choices = list[tuple[str, str]]
@@ -25,3 +29,13 @@ def bases_of(workspace: Workspace, also: str = "", here: Area | None = None) -> 
     """The bases that can be chosen, the studio's default first; of a person's area what they merged too."""
     known = here.bases() if here else workspace.bases()
     return list(dict.fromkeys([*([also] if also else []), workspace.settings.default_base, *known]))
+
+
+def renewed(choices: Choices, known: Choices, lists: int = 1) -> list[Any]:
+    """Values for the state that holds what lists offer, `known` until now, and for that many lists of the same.
+
+    Where nothing is new they stay alone: a list that is drawn anew forgets what was typed to look for an entry.
+    """
+    if choices == known:
+        return [gr.skip()] * (1 + lists)
+    return [choices, *(gr.Dropdown(choices) for _ in range(lists))]

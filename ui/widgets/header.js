@@ -17,3 +17,7 @@ if (address.searchParams.has("__theme")) {
 }
 // On a phone the pages are a strip that scrolls; the page one is on should be in sight.
 bar.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+// What is typed into a list looks for an entry of it, in place of the one that is chosen, and does not go on behind it.
+document.addEventListener("focusin", ({ target }) => {
+  if (target.matches("input[role=combobox]")) setTimeout(() => document.activeElement === target && target.select());
+});

@@ -9,7 +9,7 @@ import gradio as gr
 from lorastyle import BadInput
 from ui.answers import told
 from ui.session import area
-from ui.widgets.choices import adapters_of, strength_of
+from ui.widgets.choices import Choices, adapters_of, renewed, strength_of
 from ui.widgets.events import QUIET
 
 MOST = 4  # rows; more adapters than that at once rarely add anything but mud
@@ -26,6 +26,7 @@ class Mixture:
     strengths: tuple[gr.Slider, ...]
     more: gr.Button
     count: gr.State
+    offered: gr.State
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class Mixture:
     @property
     def shown(self) -> list[Any]:
         """The outputs that `fill` has values for."""
-        return [self.count, *self.rows, *self.inputs.values(), self.more]
+        return [self.count, *self.rows, *self.inputs.values(), self.more, self.offered]
 
 
 def mixture(first: str = "Adapter", least: int = 1) -> Mixture:
@@ -52,12 +53,12 @@ def mixture(first: str = "Adapter", least: int = 1) -> Mixture:
             strengths.append(gr.Slider(LEAST, HIGHEST, 1.0, step=0.05, label=label, scale=2, min_width=160))
         rows.append(row)
     more = gr.Button("Add another adapter", size="sm", variant="secondary")
-    count = gr.State(least)
+    count, offered = gr.State(least), gr.State([])
     more.click(_one_more, [count], [count, *rows, more], **QUIET)
     for adapter, strength in zip(adapters, strengths, strict=True):
-        adapter.focus(told(_offered), None, [adapter], **QUIET)  # what was made or brought in since the page opened
+        adapter.focus(told(_offered), [offered], [offered, *adapters], **QUIET)  # what was made or brought in since the page opened
         adapter.input(told(_preferred), [adapter], [strength], **QUIET)
-    return Mixture(tuple(rows), tuple(adapters), tuple(strengths), more, count)
+    return Mixture(tuple(rows), tuple(adapters), tuple(strengths), more, count, offered)
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, float]:
@@ -79,11 +80,11 @@ def fill(adapters: dict[str, float], choices: Sequence[tuple[str, str]], least: 
     parts: list[Any] = []
     for adapter, strength in padded:
         parts += [gr.Dropdown([NONE, *choices], value=adapter), strength]
-    return [*_open(max(least, len(asked)))[:-1], *parts, gr.Button(visible=len(asked) < MOST)]
+    return [*_open(max(least, len(asked)))[:-1], *parts, gr.Button(visible=len(asked) < MOST), [NONE, *choices]]
 
 
-def _offered(request: gr.Request) -> gr.Dropdown:
-    return gr.Dropdown([NONE, *adapters_of(area(request))])
+def _offered(known: Choices, request: gr.Request) -> list[Any]:
+    return renewed([NONE, *adapters_of(area(request))], known, MOST)
 
 
 def _preferred(adapter: str | None, request: gr.Request) -> Any:

@@ -12,7 +12,7 @@ from lorastyle.files import read_json
 from lorastyle.jobs.database import Database
 from lorastyle.jobs.leases import Lease, Leases
 from lorastyle.jobs.redaction import Redaction
-from lorastyle.jobs.tasks import LANES, TRAINING, checked
+from lorastyle.jobs.tasks import LANES, TRAINING, UPLOAD, checked
 from lorastyle.jobs.worker.bases import WarmBase
 from lorastyle.jobs.worker.failures import sentence
 from lorastyle.jobs.worker.keeper import Keeper, Lost
@@ -58,7 +58,7 @@ class Runner:
     def do(self, lease: Lease) -> None:
         """Do one job, and end it or give it back; the job's state says afterwards what became of it."""
         folder = lease.job.folder
-        redact = Redaction(folder, self.root)
+        redact = Redaction(folder / UPLOAD, folder, self.root)
         with logged(folder / "log.txt", redact):
             try:
                 with Keeper(self.leases, lease, self.when_lost) as keeper:

@@ -12,7 +12,7 @@ from ui.pages.compare import table
 from ui.pages.compare.sides import step_of
 from ui.session import area
 from ui.widgets import jobs as words
-from ui.widgets.choices import Choices
+from ui.widgets.choices import Choices, renewed
 from ui.widgets.events import QUIET, remembered
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
@@ -45,6 +45,7 @@ class Grid:
     keep: gr.Button
     kept: gr.HTML
     clock: gr.Timer
+    offered: gr.State
 
     @property
     def fields(self) -> list[Any]:
@@ -57,7 +58,7 @@ class Grid:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.training, self.checkpoints, self.prompts, self.job, self.cell, *self.followed]
+        return [self.training, self.checkpoints, self.prompts, self.job, self.cell, *self.followed, self.offered]
 
 
 def build(workspace: Workspace) -> Grid:
@@ -91,7 +92,7 @@ def build(workspace: Workspace) -> Grid:
                 kept = pane()
     parts = Grid(training, checkpoints, strengths, prompts, seed, draw, gr.Textbox(visible=False, label="Grid"),
                  gr.Textbox(visible=False, label="Cell"), progress, stop, shown, keeping, choice, title, keep, kept,
-                 gr.Timer(SECONDS, active=False))  # fmt: skip
+                 gr.Timer(SECONDS, active=False), gr.State([]))  # fmt: skip
     _wire(workspace, parts)
     return parts
 
@@ -128,8 +129,8 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     def fresh(job: str, request: gr.Request) -> list[Any]:
         return ["", "", *_looks(workspace, job, "", request)]
 
-    def offer_trainings(request: gr.Request) -> gr.Dropdown:
-        return gr.Dropdown(_trainings(workspace, area(request).user))
+    def offer_trainings(known: Choices, request: gr.Request) -> list[Any]:
+        return renewed(_trainings(workspace, area(request).user), known)
 
     def offer(training: str, request: gr.Request) -> gr.Dropdown:
         return _checkpoints(workspace, training, request)
@@ -142,7 +143,8 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     chosen = [parts.cell, parts.kept, *parts.followed]
     parts.table.choose(told(choose), [parts.job], chosen, **QUIET)
     parts.clock.tick(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
-    parts.training.focus(told(offer_trainings), None, [parts.training], **QUIET)  # what was trained meanwhile
+    # what was trained meanwhile
+    parts.training.focus(told(offer_trainings), [parts.offered], [parts.offered, parts.training], **QUIET)
     parts.training.input(told(offer), [parts.training], [parts.checkpoints], **QUIET)
     adapter = gr.Textbox(visible=False, label="Adapter")
     held = parts.keep.click(told(keep), [parts.job, parts.cell, parts.title], [adapter], api_name="compare_keep")
@@ -166,6 +168,7 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
         job,
         cell,
         *_looks(workspace, job, cell, request),
+        trainings,
     ]
 
 

@@ -14,7 +14,7 @@ from ui.pages.compare import sides
 from ui.pages.compare.sides import Scene
 from ui.session import area
 from ui.widgets import jobs as words
-from ui.widgets.choices import strength_of
+from ui.widgets.choices import Choices, renewed, strength_of
 from ui.widgets.events import QUIET
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
@@ -49,6 +49,7 @@ class Slider:
     draw: gr.Button
     pair: gr.JSON
     pictures: gr.State
+    offered: gr.State
     progress: gr.HTML
     slider: gr.ImageSlider
     clock: gr.Timer
@@ -64,7 +65,7 @@ class Slider:
 
     @property
     def shown(self) -> list[Any]:
-        return [*self.fields, self.pair, self.pictures, *self.followed]
+        return [*self.fields, self.pair, self.pictures, self.offered, *self.followed]
 
 
 def build(workspace: Workspace) -> Slider:
@@ -85,8 +86,8 @@ def build(workspace: Workspace) -> Slider:
                 label="Left and right", show_label=False, format="png", interactive=False, max_height=640, visible=False
             )
     parts = Slider(left, right, (left_strength, right_strength), prompt, seed, draw,
-                   gr.JSON([], visible=False, label="The two jobs"), gr.State([]), progress, slider,
-                   gr.Timer(SECONDS, active=False))  # fmt: skip
+                   gr.JSON([], visible=False, label="The two jobs"), gr.State([]), gr.State([]), progress,
+                   slider, gr.Timer(SECONDS, active=False))  # fmt: skip
     _wire(workspace, parts)
     return parts
 
@@ -108,10 +109,10 @@ def _wire(workspace: Workspace, parts: Slider) -> None:
     def look(pair: list[str], request: gr.Request) -> list[Any]:
         return _looks(workspace, pair, request)
 
-    def offer(pictures: list[str], request: gr.Request) -> gr.Dropdown:
+    def offer(pictures: list[str], known: Choices, request: gr.Request) -> list[Any]:
         here = area(request)
         found = [job for id in pictures if (job := words.find(workspace.jobs, id, here.user))]
-        return gr.Dropdown(sides.choices(workspace.jobs, here, found))
+        return renewed(sides.choices(workspace.jobs, here, found), known, 2)
 
     def choose(side: str | None, other: str | None, request: gr.Request) -> list[Any]:
         here = area(request)
@@ -120,7 +121,8 @@ def _wire(workspace: Workspace, parts: Slider) -> None:
 
     both = ((parts.left, parts.right), (parts.right, parts.left))
     for (side, other), strength in zip(both, parts.strengths, strict=True):
-        side.focus(told(offer), [parts.pictures], [side], **QUIET)  # what was made since the page was opened
+        # what was made since the page was opened
+        side.focus(told(offer), [parts.pictures, parts.offered], [parts.offered, parts.left, parts.right], **QUIET)
         side.input(told(choose), [side, other], [strength, parts.prompt, parts.seed], **QUIET)
     done = parts.draw.click(told(draw), parts.fields, [parts.pair], api_name="compare_draw")
     done.success(None, [parts.pair], None, js=REMEMBER, api_visibility="private")
@@ -147,6 +149,7 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
         *_shared(held or (pair[1] if pair else None), held is not None),
         [job.id for job in pair],
         [job.id for job in pictures],
+        offered,
         *_looks(workspace, [job.id for job in pair], request),
     ]
 
