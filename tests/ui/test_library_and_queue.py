@@ -100,3 +100,20 @@ def test_what_is_made_is_told_in_sight(workspace: Workspace, address: str, page:
     assert page.evaluate(IN_SIGHT, ".job-strip")
     (job,) = workspace.jobs.list("me", task="export")
     workspace.jobs.cancel(job.id)
+
+
+def test_what_was_deleted_can_be_taken_back_in_sight(workspace: Workspace, address: str, page: Any) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    card = workspace.area().library().cards()[-1]
+    page.goto(f"{address}/library?adapter={card.id}")
+    page.get_by_role("button", name="Name, tags and notes").click()
+    button = page.get_by_role("button", name="Move to the bin")
+    button.wait_for()
+    page.evaluate("scrollTo({ top: document.body.scrollHeight })")
+    button.click()
+    undo = page.get_by_role("button", name="Undo: take it out of the bin")
+    undo.wait_for()
+    page.wait_for_function("scrollY === 0")
+    undo.click()
+    undo.wait_for(state="hidden")
+    assert card.id in [one.id for one in workspace.area().library().cards()]

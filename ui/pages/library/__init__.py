@@ -123,7 +123,7 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
     def queued(event: Any) -> None:
         event.success(told(follow), [parts.job], parts.followed, **QUIET)
         remembered(event, parts.job)
-        event.success(None, None, None, js="() => scrollTo({ top: 0 })", api_visibility="private")  # where it is told
+        _to_top(event)  # where it is told
 
     details.wire(parts.panel, parts.chosen, parts.job, queued)
     making.wire(forms, parts.job, queued)
@@ -147,10 +147,16 @@ def _throw_away(parts: Parts, undo: gr.Button, binned: bin.Bin) -> None:
     panel = parts.panel
     fields = [parts.chosen, panel.title, panel.tags, panel.strength, panel.notes]
     changed(panel.save.click(told(details.save), fields, [parts.chosen], api_name="library_save"))
-    changed(panel.delete.click(told(details.delete), [parts.chosen], [parts.chosen], api_name="library_delete"))
+    deleted = panel.delete.click(told(details.delete), [parts.chosen], [parts.chosen], api_name="library_delete")
+    changed(deleted)
+    _to_top(deleted)  # where it can be undone
     changed(undo.click(told(bin.restore), [parts.chosen], [parts.chosen], api_name="library_undo"))
     changed(binned.restore.click(told(bin.restore), [binned.choice], [parts.chosen], api_name="library_restore"))
     changed(binned.empty.click(told(bin.empty), None, [parts.chosen], api_name="library_empty_bin"))
+
+
+def _to_top(event: Any) -> None:
+    event.success(None, None, None, js="() => scrollTo({ top: 0 })", api_visibility="private")
 
 
 def _grid(adapter: str, search: str, sort: Any, request: gr.Request) -> str:
