@@ -115,3 +115,8 @@ def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
 )
 def test_sizes_are_said_as_people_do(count: int, said: str) -> None:
     assert size(count) == said
+
+
+def test_a_job_that_waits_tells_once_when_it_was_added(jobs: Jobs) -> None:
+    waiting = jobs.add("generate", {"prompts": ["a cat"]}, title="A cat")
+    assert rows.facts(waiting).count("just now") == 1

@@ -76,6 +76,13 @@ def test_prompts_are_suggested_from_captions_that_say_something() -> None:
     assert recipe.preview_prompts == ["inkpen a red cat on a mat", "inkpen an old owl in the wood"]
 
 
+def test_a_long_caption_becomes_a_prompt_that_can_be_drawn() -> None:
+    for long in ("many words that say what is to be seen " * 100, "x" * 4000):
+        (prompt,) = recipe_of(Choice("pocket", "style", "inkpen", [long]), shipped_facts(), {}).preview_prompts
+        assert prompt.startswith("inkpen")
+        assert len(prompt) <= 320
+
+
 def test_prompts_are_a_line_each() -> None:
     recipe = recipe_of(chosen(), shipped_facts(), {"preview_prompts": "one\n\n two "})
     assert recipe.preview_prompts == ["one", "two"]
@@ -191,3 +198,7 @@ def test_what_was_not_uploaded_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "store"))
     with pytest.raises(BadInput, match="not uploaded"), uploads.laid_out([{"path": path, "name": "x.png"}]):
         pass
+
+
+def test_no_digit_of_a_number_is_lost() -> None:
+    assert [as_text("learning_rate", rate) for rate in (0.0001, 1.0, 0.00012345678)] == ["0.0001", "1", "0.00012345678"]

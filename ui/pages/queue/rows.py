@@ -59,7 +59,7 @@ def facts(job: Job) -> str:
     """What is known of one job."""
     lines = {
         "Kind": words.KINDS.get(job.task, job.task),
-        "Progress": words.progress(job),
+        "Progress": words.progress(job) if job.state != "queued" else "",
         "Doing": job.message if job.state in words.AT_WORK else "",
         "Speed": f"{job.speed:.2g} steps a second" if job.speed and job.state == "running" else "",
         "Added": ago(job.created),

@@ -1,6 +1,7 @@
 """The recipe as a form: its table of settings for the page, and what the person wrote there as a recipe again."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -29,6 +30,7 @@ PLAIN = ("rank",)  # whose unit says nothing to an artist
 LENGTH = ("steps", "epochs", "batch", "accumulation", "held_out")  # settings that decide how long it learns
 PREVIEWS = 4  # over a training
 PROMPTS = 2
+LONGEST_PROMPT = 300  # characters that are suggested of a caption; bases read little more, and prompts have a limit
 UNKNOWN_STEPS = 500  # taken for the length of a training on a base that nothing is known of
 
 
@@ -94,8 +96,9 @@ def _previews(choice: Choice, steps: int) -> dict[str, tuple[Any, str]]:
 
 
 def _prompts(choice: Choice) -> list[str]:
-    named = [caption.replace("[trigger]", choice.trigger).strip() for caption in _picked(choice.captions)]
-    named = named or [choice.trigger or "a picture"]
+    told = [caption.replace("[trigger]", choice.trigger) for caption in _picked(choice.captions)]
+    short = [textwrap.shorten(caption, LONGEST_PROMPT, placeholder="") for caption in told]
+    named = [caption for caption in short if caption] or [choice.trigger or "a picture"]
     return [one if choice.trigger in one else f"{choice.trigger} {one}" for one in named]
 
 
@@ -162,7 +165,7 @@ def as_text(name: str, value: Any) -> str:
     if name == "preview_prompts":
         return "\n".join(value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return short if float(short := f"{value:g}") == value else repr(value)
     if isinstance(value, dict):
         pairs = ", ".join(tomli_w.dumps({key: one}).strip() for key, one in value.items())
         return f"{{{pairs}}}" if value else ""

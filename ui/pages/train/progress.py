@@ -31,6 +31,8 @@ def _doing(job: Job) -> str:
         return "Waiting for its turn; trainings run one after another."
     if job.state == "paused":
         return "Paused; everything is saved."
+    if job.state == "cancelled":
+        return "Cancelled. Try again, and it goes on from where it was last saved."
     if job.state == "done":
         took = duration(job.ended - job.started) if job.ended and job.started else ""
         return f"Done{f' in {took}' if took else ''}."
