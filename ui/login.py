@@ -1,13 +1,15 @@
 """The door of a studio that others can reach: the page to log in at, and who is in."""
 
 import hashlib
+import re
 import secrets
 import time
 from collections import defaultdict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from html import escape
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -27,10 +29,12 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log in - 
 min-height:100vh;margin:0}form{display:grid;gap:1rem;width:min(20rem,90vw)}h1{font-size:1.4rem;margin:0}
 label{display:grid;gap:.25rem}input,button{font:inherit;padding:.6rem .8rem;border:1px solid #8a8a86;border-radius:8px}
 button{background:#1b7663;color:#fff;border:0;cursor:pointer}p{margin:0}</style>
-<main><form method="post" action="/login"><h1>lorastyle</h1>@note
+<main><form method="post" action="@here"><h1>lorastyle</h1>@note
 <label>Name<input name="username" autocomplete="username" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required></label>
 <button>Log in</button></form></main></html>"""
+# A page of this studio with what is open on it; two slashes, or a backslash, would lead to another site.
+_OURS = re.compile(r"/(?!/)[^\\\s]*")
 _OUT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log out - lorastyle</title>
 <main><form method="post" action="/logout"><button>Log out</button></form></main></html>"""
 
@@ -63,7 +67,7 @@ class Door:
         """Answer a request to log in or out; False for all others."""
         path, posts = scope["path"].rstrip("/"), scope["method"] == "POST"
         if path == "/login":
-            response = await self._log_in(scope, receive) if posts else _page()
+            response = await self._log_in(scope, receive) if posts else _page(_back(scope))
         elif path == "/logout":
             response = self._log_out(scope) if posts else HTMLResponse(_OUT)
         else:
@@ -76,19 +80,19 @@ class Door:
         form = parse_qs((await _form(receive)).decode("utf-8", "replace"))
         name, password = (form.get(field, [""])[0] for field in ("username", "password"))
         if self._must_wait(address):
-            return _page("Too many tries. Wait a minute.", 429)
+            return _page(_back(scope), "Too many tries. Wait a minute.", 429)
         # Counted before it is looked at, which takes long: many at once would all find that nobody has tried yet.
         tried = time.monotonic()
         self._tries[address].append(tried)
         if not await run_in_threadpool(self.users.check, name, password):
-            return _page("This name and password do not fit.", 400)
+            return _page(_back(scope), "This name and password do not fit.", 400)
         with suppress(ValueError):  # so long ago that it is forgotten
             self._tries[address].remove(tried)
         token = secrets.token_urlsafe(32)
         self._forget_old()
         self._sessions[_key(token)] = _Session(name, time.monotonic())
         wants_page = "text/html" in Headers(scope=scope).get("accept", "")
-        response: Response = RedirectResponse("/", 303) if wants_page else JSONResponse({"success": True})
+        response: Response = RedirectResponse(_back(scope), 303) if wants_page else JSONResponse({"success": True})
         secure = scope["scheme"] == "https"
         response.set_cookie(COOKIE, token, max_age=STAYS, httponly=True, samesite="lax", secure=secure)
         return response
@@ -114,8 +118,19 @@ class Door:
             del self._sessions[key]
 
 
-def _page(note: str = "", status: int = 200) -> Response:
-    return HTMLResponse(_PAGE.replace("@note", f'<p role="alert">{note}</p>' if note else ""), status)
+def login_for(page: str) -> str:
+    """The address to log in at, from where one comes back to the page that was asked for."""
+    return "/login" if page == "/" else f"/login?back={quote(page, safe='')}"
+
+
+def _back(scope: Scope) -> str:
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("back", ["/"])[0]
+    return asked if _OURS.fullmatch(asked) else "/"
+
+
+def _page(back: str, note: str = "", status: int = 200) -> Response:
+    told = f'<p role="alert">{note}</p>' if note else ""
+    return HTMLResponse(_PAGE.replace("@note", told).replace("@here", escape(login_for(back))), status)
 
 
 def _cookie(scope: Scope) -> str:

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from lorastyle import Workspace
 from ui.bodies import Bodies, Refused
-from ui.login import Door
+from ui.login import Door, login_for
 from ui.policy import nonced, policy
 from ui.session import ALONE, Visit
 
@@ -95,9 +95,9 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        send, nonce = nonced(
-            _with_headers(send), self.workspace.settings.theme if scope["path"] in self.pages else None
-        )
+        is_page = scope["path"] in self.pages
+        headed = _with_headers(send, kept=not (is_page and self.door))
+        send, nonce = nonced(headed, self.workspace.settings.theme if is_page else None)
         try:
             self._require_known_caller(scope, Headers(scope=scope))
             if self.door and await self.door.answered(scope, receive, send):
@@ -155,7 +155,9 @@ class Guard:
 
     async def _turned_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in self.pages and scope["method"] == "GET":
-            await RedirectResponse("/login", 303)(scope, receive, send)
+            query = scope["query_string"].decode("latin-1")
+            asked = f"{scope['path']}?{query}" if query else scope["path"]
+            await RedirectResponse(login_for(asked), 303)(scope, receive, send)
         else:
             await PlainTextResponse("Log in first.", 401)(scope, receive, send)
 
@@ -168,14 +170,16 @@ def _name(host: str) -> str:
         return ""
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, kept: bool) -> Send:
+    """`kept`: a browser may keep pages, to show them on its way back; who logged out would find nothing on them."""
+
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
             headers.setdefault("Content-Security-Policy", policy())
-            headers.setdefault("Cache-Control", "no-store" if "set-cookie" in headers else "no-cache")
+            headers.setdefault("Cache-Control", "no-cache" if kept and "set-cookie" not in headers else "no-store")
         await send(message)
 
     return with_headers

@@ -295,12 +295,50 @@ def test_nothing_is_there_for_whoever_has_not_logged_in(shared: Running, held: H
     with shared.client() as client:
         for path in ("/", "/queue", "/settings"):
             answer = client.get(path)
-            assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+            assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
         asked = ["/config", "/theme.css", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/heartbeat/a"]
         for path in [*asked, *held.addresses()]:
             assert client.get(path).status_code == 401, path
         for path in (*(f"/gradio_api/{event}" for event in EVENTS), "/gradio_api/upload", "/gradio_api/cancel"):
             assert client.post(path, json={}).status_code == 401, path
+
+
+def test_who_logs_in_is_where_they_wanted_to_be(shared: Running) -> None:
+    form = {"username": "ben", "password": PASSWORD}
+    with shared.client() as client:
+        wanted = client.get("/library?adapter=x&job=y").headers["location"]
+        assert wanted == "/login?back=%2Flibrary%3Fadapter%3Dx%26job%3Dy"
+        assert f'action="{wanted}"' in client.get(wanted).text
+        assert f'action="{wanted}"' in client.post(wanted, data=form | {"password": "wrong"}).text
+        answer = client.post(wanted, data=form, headers={"accept": "text/html"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/library?adapter=x&job=y")
+        assert client.get("/library").headers["cache-control"] == "no-store"  # of use to nobody who has logged out
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://example.org/", "//example.org", "/\\example.org", "javascript:x", "/a\nb"]
+)
+def test_a_login_leads_to_no_other_site(shared: Running, elsewhere: str) -> None:
+    form = {"username": "ben", "password": PASSWORD}
+    with shared.client() as client:
+        answer = client.post("/login", params={"back": elsewhere}, data=form, headers={"accept": "text/html"})
+        assert answer.headers["location"] == "/"
+
+
+def test_who_was_logged_out_in_another_tab_logs_in_and_is_back(shared: Running, page: Any) -> None:
+    def log_in() -> None:
+        page.get_by_label("Name").fill("ben")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Generate").wait_for()
+
+    page.goto(f"{shared.address}/generate?adapter=none")
+    log_in()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Add another adapter").click()
+    page.wait_for_url("**/login?back=*")
+    log_in()
+    assert page.url == f"{shared.address}/generate?adapter=none"
 
 
 def test_a_wrong_password_lets_nobody_in(shared: Running) -> None:

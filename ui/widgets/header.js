@@ -21,3 +21,10 @@ bar.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "
 document.addEventListener("focusin", ({ target }) => {
   if (target.matches("input[role=combobox]")) setTimeout(() => document.activeElement === target && target.select());
 });
+// Who was logged out in another tab, or after long rest, logs in and is here again.
+const ask = window.fetch;
+window.fetch = async (...asked) => {
+  const answer = await ask(...asked);
+  if (answer.status === 401) location.assign(`./login?back=${encodeURIComponent(location.pathname + location.search)}`);
+  return answer;
+};

@@ -56,7 +56,8 @@ def mixture(first: str = "Adapter", least: int = 1) -> Mixture:
     count, offered = gr.State(least), gr.State([])
     more.click(_one_more, [count], [count, *rows, more], **QUIET)
     for adapter, strength in zip(adapters, strengths, strict=True):
-        adapter.focus(told(_offered), [offered], [offered, *adapters], **QUIET)  # what was made or brought in since the page opened
+        # What was made or brought in since the page opened.
+        adapter.focus(told(_offered), [offered], [offered, *adapters], **QUIET)
         adapter.input(told(_preferred), [adapter], [strength], **QUIET)
     return Mixture(tuple(rows), tuple(adapters), tuple(strengths), more, count, offered)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lorastyle import Area, BadInput, Job, Jobs, Workspace
+from ui.pages.compare import table
 from ui.widgets.choices import Choices, titles_of
 
 BASE = "base"
@@ -119,7 +120,7 @@ def side_of(job: Job, here: Area) -> tuple[str, float]:
     if job.task == "grid":
         checkpoint = Path(job.settings["checkpoints"][0])
         training = checkpoint.parents[3].name  # jobs/ID/run/checkpoints/step-000100/adapter.safetensors
-        return f"checkpoint:{training}:{int(checkpoint.parent.name.rpartition('-')[2])}", job.settings["strengths"][0]
+        return f"checkpoint:{training}:{table.step_of(str(checkpoint))}", job.settings["strengths"][0]
     ids = {str(card.path): card.id for card in here.library().cards()}
     adapters = [*job.settings["adapters"].items()]
     if not adapters:
@@ -131,7 +132,7 @@ def side_of(job: Job, here: Area) -> tuple[str, float]:
 def label(job: Job, here: Area) -> str:
     """What a side shows, in words."""
     if job.task == "grid":
-        return f"{Path(job.settings['checkpoints'][0]).parent.name} at {job.settings['strengths'][0]:g}"
+        return f"step {table.step_of(job.settings['checkpoints'][0]):,} at {job.settings['strengths'][0]:g}"
     titles = titles_of(here)
     adapters = job.settings.get("adapters", {})
     named = [f"{titles.get(path, Path(path).stem)} at {strength:g}" for path, strength in adapters.items()]
