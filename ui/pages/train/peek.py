@@ -17,7 +17,7 @@ SECONDS = 1.0  # between looks at the job
 
 
 def button() -> gr.Button:
-    return gr.Button("Look at this base", size="sm", visible=False, elem_id="peek")
+    return gr.Button("Look at this base, and suggest what suits it", size="sm", visible=False, elem_id="peek")
 
 
 def shown_for(chosen: Chosen) -> gr.Button:

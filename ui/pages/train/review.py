@@ -72,7 +72,7 @@ def _calls(workspace: Workspace) -> list[Callable[..., Answer]]:
     def remove(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Take the images "ids" out of the dataset."""
         count = opened(ask, request).draft.remove([str(id) for id in ask["ids"]])
-        return {"said": f"Removed {_images(count)}. Undo brings them back."}
+        return {"said": f"Removed {_images(count)}. Undo takes that back."}
 
     def replace(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Replace "find" by "put" in all captions; "case": only where upper and lower case agree."""
