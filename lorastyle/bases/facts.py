@@ -1,5 +1,6 @@
 """What a form must know of a base before anything is trained on it; known without torch once it has been asked for."""
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from lorastyle.recipe import Preset, Suggestion
 if TYPE_CHECKING:
     from lorastyle.bases.base import Base
 
-_SHIPPED = Path(__file__).parent / "pocket.json"
+_SHIPPED = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ class BaseFacts:
         return cls(**(dict(facts) | {"targets": tuple(facts["targets"]), "presets": presets}))
 
 
-def shipped_facts() -> BaseFacts:
-    """Those of the base that ships with lorastyle; a test compares them with what the base says of itself."""
-    return BaseFacts.from_json(json.loads(_SHIPPED.read_text(encoding="utf-8")))
+@functools.cache
+def shipped_facts() -> Mapping[str, BaseFacts]:
+    """Those of the bases that ship with lorastyle, by name; a test compares them with what the bases say themselves."""
+    return {
+        file.stem.replace("_", "-"): BaseFacts.from_json(json.loads(file.read_text(encoding="utf-8")))
+        for file in _SHIPPED.glob("*.json")
+    }
 
 
 def describe_base(base: "Base") -> BaseFacts:

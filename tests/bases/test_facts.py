@@ -11,18 +11,19 @@ from lorastyle import BaseFacts, Recipe, describe_base, shipped_facts, word_piec
 TOKENIZER = Path(lorastyle.__file__).parent / "bases" / "pocket" / "tokenizer"
 
 
-def test_the_shipped_facts_are_what_the_base_says_of_itself() -> None:
-    """Where this fails, the base has changed: write `describe_base(...).as_json()` to lorastyle/bases/pocket.json."""
-    assert describe_base(lorastyle.load_base("pocket")) == shipped_facts()
+@pytest.mark.parametrize("base", ["pocket", "pocket-flux"])
+def test_the_shipped_facts_are_what_the_base_says_of_itself(base: str) -> None:
+    """Where this fails, the base has changed: write `describe_base(...).as_json()` to its file in lorastyle/bases."""
+    assert describe_base(lorastyle.load_base(base)) == shipped_facts()[base]
 
 
 def test_facts_come_back_from_json() -> None:
-    facts = shipped_facts()
+    facts = shipped_facts()["pocket"]
     assert BaseFacts.from_json(json.loads(json.dumps(facts.as_json()))) == facts
 
 
 def test_a_recipe_is_resolved_by_facts_alone() -> None:
-    facts = shipped_facts()
+    facts = shipped_facts()["pocket"]
     recipe = Recipe(purpose="style").resolved(facts.presets["style"], 28, facts.resolution, facts.guidance)
     assert (recipe.steps, recipe.resolution) == (196, 128)
 

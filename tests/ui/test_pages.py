@@ -152,7 +152,7 @@ def test_crops_are_those_of_the_base_once_a_job_has_looked_at_it(pages: Pages, d
     assert "small" in codes
     assert "someone/sd are not known yet" in crops
     jobs = pages.workspace.jobs
-    facts = shipped_facts().as_json() | {"resolution": 512, "divisor": 64}
+    facts = shipped_facts()["pocket"].as_json() | {"resolution": 512, "divisor": 64}
     seeding.stand(jobs, jobs.add("describe", {"base": "someone/sd"}), "done", result={"facts": facts})
     codes, crops = seen(pages, draft, "someone/sd")
     assert "small" not in codes

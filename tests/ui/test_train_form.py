@@ -19,7 +19,7 @@ def chosen(purpose: str = "style", trigger: str = "inkpen") -> Choice:
 
 
 def test_the_form_has_every_setting_of_the_schema_with_its_help_and_reason() -> None:
-    settings = table(chosen(), shipped_facts(), {})["settings"]
+    settings = table(chosen(), shipped_facts()["pocket"], {})["settings"]
     assert settings.keys() == Recipe.model_json_schema()["properties"].keys() - {"purpose", "trigger"}
     for field in settings.values():
         assert field["help"]
@@ -29,14 +29,14 @@ def test_the_form_has_every_setting_of_the_schema_with_its_help_and_reason() -> 
 
 @pytest.mark.parametrize("purpose", ["style", "character", "object"])
 def test_six_settings_at_most_are_always_in_sight(purpose: str) -> None:
-    shown = table(chosen(purpose), shipped_facts(), {})["main"]
+    shown = table(chosen(purpose), shipped_facts()["pocket"], {})["main"]
     assert shown == [*MAIN, *MORE[purpose]]
     assert len(shown) <= 6
 
 
 def test_what_is_suggested_comes_from_the_preset_of_the_base_with_its_reason() -> None:
-    preset = shipped_facts().presets["style"]
-    settings = table(chosen(), shipped_facts(), {})["settings"]
+    preset = shipped_facts()["pocket"].presets["style"]
+    settings = table(chosen(), shipped_facts()["pocket"], {})["settings"]
     assert settings["learning_rate"]["suggested"] == "0.0015"
     assert preset.suggestions["learning_rate"].reason in settings["learning_rate"]["reason"].lower()
     assert settings["steps"]["suggested"] == str(preset.steps(len(CAPTIONS)))
@@ -49,7 +49,7 @@ def test_of_an_unknown_base_the_defaults_are_suggested() -> None:
 
 
 def test_the_recipe_leaves_to_the_preset_what_the_person_did_not_set() -> None:
-    recipe = recipe_of(chosen(), shipped_facts(), {"rank": "8"})
+    recipe = recipe_of(chosen(), shipped_facts()["pocket"], {"rank": "8"})
     assert recipe.rank == 8
     assert "learning_rate" not in recipe.model_fields_set
     assert recipe.preview_prompts
@@ -57,43 +57,45 @@ def test_the_recipe_leaves_to_the_preset_what_the_person_did_not_set() -> None:
 
 
 def test_previews_can_be_turned_off() -> None:
-    assert recipe_of(chosen(), shipped_facts(), {"preview_every": "0"}).preview_every == 0
+    assert recipe_of(chosen(), shipped_facts()["pocket"], {"preview_every": "0"}).preview_every == 0
 
 
 def test_previews_are_suggested_for_the_steps_that_the_person_wants() -> None:
     own = {"steps": "40"}
-    assert table(chosen(), shipped_facts(), own)["settings"]["preview_every"]["suggested"] == "10"
-    assert recipe_of(chosen(), shipped_facts(), own).preview_every == 10
-    preset = shipped_facts().presets["style"].steps(len(CAPTIONS))
-    assert table(chosen(), shipped_facts(), own)["settings"]["steps"]["suggested"] == str(preset)
+    assert table(chosen(), shipped_facts()["pocket"], own)["settings"]["preview_every"]["suggested"] == "10"
+    assert recipe_of(chosen(), shipped_facts()["pocket"], own).preview_every == 10
+    preset = shipped_facts()["pocket"].presets["style"].steps(len(CAPTIONS))
+    assert table(chosen(), shipped_facts()["pocket"], own)["settings"]["steps"]["suggested"] == str(preset)
     epochs = {"epochs": "20", "batch": "1"}
-    assert recipe_of(chosen(), shipped_facts(), epochs).preview_every == 20 * len(CAPTIONS) / 4
+    assert recipe_of(chosen(), shipped_facts()["pocket"], epochs).preview_every == 20 * len(CAPTIONS) / 4
 
 
 def test_prompts_are_suggested_from_captions_that_say_something() -> None:
     captions = ["cat", "a red cat on a mat", "a red cat on a hat", "an old owl in the wood", "a dog and " * 20]
-    recipe = recipe_of(Choice("pocket", "style", "inkpen", captions), shipped_facts(), {})
+    recipe = recipe_of(Choice("pocket", "style", "inkpen", captions), shipped_facts()["pocket"], {})
     assert recipe.preview_prompts == ["inkpen a red cat on a mat", "inkpen an old owl in the wood"]
 
 
 def test_a_long_caption_becomes_a_prompt_that_can_be_drawn() -> None:
     for long in ("many words that say what is to be seen " * 100, "x" * 4000):
-        (prompt,) = recipe_of(Choice("pocket", "style", "inkpen", [long]), shipped_facts(), {}).preview_prompts
+        (prompt,) = recipe_of(
+            Choice("pocket", "style", "inkpen", [long]), shipped_facts()["pocket"], {}
+        ).preview_prompts
         assert prompt.startswith("inkpen")
         assert len(prompt) <= 320
 
 
 def test_prompts_are_a_line_each() -> None:
-    recipe = recipe_of(chosen(), shipped_facts(), {"preview_prompts": "one\n\n two "})
+    recipe = recipe_of(chosen(), shipped_facts()["pocket"], {"preview_prompts": "one\n\n two "})
     assert recipe.preview_prompts == ["one", "two"]
 
 
 def test_a_setting_that_cannot_be_used_is_told_at_its_field() -> None:
-    shown = table(chosen(), shipped_facts(), {"rank": "many"})
+    shown = table(chosen(), shipped_facts()["pocket"], {"rank": "many"})
     assert shown["wrong"] == "rank"
     assert "whole number" in shown["problem"]
     with pytest.raises(BadInput):
-        recipe_of(chosen(), shipped_facts(), {"rank": "many"})
+        recipe_of(chosen(), shipped_facts()["pocket"], {"rank": "many"})
 
 
 RECIPES: list[dict[str, Any]] = [
@@ -106,7 +108,7 @@ RECIPES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", RECIPES)
 def test_a_recipe_from_a_file_comes_back_out_of_the_form(settings: dict[str, Any]) -> None:
     recipe = Recipe(purpose="style", trigger="inkpen", **settings)
-    again = recipe_of(chosen(), shipped_facts(), own_of(recipe))
+    again = recipe_of(chosen(), shipped_facts()["pocket"], own_of(recipe))
     assert {name: getattr(again, name) for name in settings} == settings
 
 
@@ -136,9 +138,9 @@ def test_the_placeholder_of_captions_is_no_word() -> None:
     ((good, text),) = check_trigger("pocket", "[trigger]", [], CAPTIONS)
     assert not good
     assert "stands for the trigger word" in text
-    assert table(chosen(trigger="[trigger]"), shipped_facts(), {})["wrong"] == "trigger"
+    assert table(chosen(trigger="[trigger]"), shipped_facts()["pocket"], {})["wrong"] == "trigger"
     with pytest.raises(BadInput, match="stands for the trigger word"):
-        recipe_of(chosen(trigger="[trigger]"), shipped_facts(), {})
+        recipe_of(chosen(trigger="[trigger]"), shipped_facts()["pocket"], {})
 
 
 def test_of_a_base_that_is_refused_no_vocabulary_is_told() -> None:

@@ -123,6 +123,16 @@ def test_notes_search_and_order(area: Area, tmp_path: Path) -> None:
             act()
 
 
+def test_what_is_said_of_an_adapter_at_once_is_all_kept_or_not_at_all(area: Area, tmp_path: Path) -> None:
+    library = area.library()
+    card = library.add(adapter(tmp_path / "kept.safetensors"), "Kept")
+    with pytest.raises(BadInput, match="tags"):
+        library.describe(card.id, "Other", [str(tag) for tag in range(25)], 0.5, "")
+    assert library.card(card.id) == card
+    told = library.describe(card.id, "Other", ["a"], 0.5, "soft")
+    assert (told.title, told.tags, told.strength, told.notes) == ("Other", ("a",), 0.5, "soft")
+
+
 def test_the_bin(area: Area, tmp_path: Path) -> None:
     library = area.library()
     kept, gone = (library.add(adapter(tmp_path / f"{name}.safetensors")) for name in ("kept", "gone"))

@@ -75,28 +75,25 @@ class Library:
 
     # what people say of an adapter
 
+    def describe(self, id: str, title: str, tags: Sequence[str], strength: float, notes: str) -> Card:
+        """All of it at once; nothing, where one of them cannot be used. Raises BadInput."""
+        return self._set(
+            id, title=names.title(title), tags=_tags(tags), strength=_strength(strength), notes=_notes(notes)
+        )
+
     def rename(self, id: str, title: str) -> Card:
         return self._set(id, title=names.title(title))
 
     def note(self, id: str, text: str) -> Card:
-        if len(text) > MOST_NOTE_CHARACTERS:
-            what = f"they have {len(text):,} characters"
-            raise BadInput("notes", what, f"keep to {MOST_NOTE_CHARACTERS:,}")
-        return self._set(id, notes=text.replace("\0", "").strip())
+        return self._set(id, notes=_notes(text))
 
     def tag(self, id: str, tags: Sequence[str]) -> Card:
         """Give it these tags, in place of those it had."""
-        told = list(dict.fromkeys(one for tag in tags if (one := names.one_line(tag))))
-        if len(told) > MOST_TAGS or any(len(tag) > MOST_TAG_CHARACTERS for tag in told):
-            do = f"keep to {MOST_TAGS} tags of at most {MOST_TAG_CHARACTERS} characters"
-            raise BadInput("tags", "they are too many or too long", do)
-        return self._set(id, tags=json.dumps(told, ensure_ascii=False))
+        return self._set(id, tags=_tags(tags))
 
     def prefer(self, id: str, strength: float) -> Card:
         """Set the preferred strength."""
-        if not -10 <= strength <= 10:
-            raise BadInput("strength", f"{strength:g} cannot be used", "choose one from -10 to 10")
-        return self._set(id, strength=float(strength))
+        return self._set(id, strength=_strength(strength))
 
     # the bin
 
@@ -262,3 +259,24 @@ class Library:
             row["bytes"], tuple(json.loads(row["tags"])), row["notes"], shelf.thumbnail(folder), row["strength"],
             folder / row["file"], row["binned"] is not None, shelf.previews(folder), row["job"], row["step"],
         )  # fmt: skip
+
+
+def _tags(tags: Sequence[str]) -> str:
+    told = list(dict.fromkeys(one for tag in tags if (one := names.one_line(tag))))
+    if len(told) > MOST_TAGS or any(len(tag) > MOST_TAG_CHARACTERS for tag in told):
+        do = f"keep to {MOST_TAGS} tags of at most {MOST_TAG_CHARACTERS} characters"
+        raise BadInput("tags", "they are too many or too long", do)
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _strength(strength: float) -> float:
+    if not -10 <= strength <= 10:
+        raise BadInput("strength", f"{strength:g} cannot be used", "choose one from -10 to 10")
+    return float(strength)
+
+
+def _notes(text: str) -> str:
+    if len(text) > MOST_NOTE_CHARACTERS:
+        what = f"they have {len(text):,} characters"
+        raise BadInput("notes", what, f"keep to {MOST_NOTE_CHARACTERS:,}")
+    return text.replace("\0", "").strip()

@@ -99,11 +99,8 @@ def wire(panel: Panel, chosen: gr.Textbox, job: gr.Textbox, queued: Callable[[An
 
 
 def save(adapter: str, title: str, tags: str, strength: float, notes: str, request: gr.Request) -> str:
-    library = area(request).library()
-    library.rename(_required(adapter), title)
-    library.tag(adapter, [tag.strip() for tag in tags.split(",") if tag.strip()])
-    library.prefer(adapter, strength)
-    return library.note(adapter, notes).id
+    told = [tag.strip() for tag in tags.split(",") if tag.strip()]
+    return area(request).library().describe(_required(adapter), title, told, strength, notes).id
 
 
 def delete(adapter: str, request: gr.Request) -> str:

@@ -1,16 +1,14 @@
-"""What the studio knows of a base. Of another than the one that ships with lorastyle a job tells, once."""
+"""What the studio knows of a base. Of others than those that ship with lorastyle a job tells, once."""
 
 from pathlib import Path
 
 from lorastyle import Area, BaseFacts, Job, Workspace, shipped_facts
 
-SHIPPED = "pocket"
-
 
 def facts(workspace: Workspace, source: str) -> BaseFacts | None:
     """The facts of the base that `Area.base` knows as `source`, None where no job has told them yet."""
-    if source == SHIPPED:
-        return shipped_facts()
+    if source in shipped_facts():
+        return shipped_facts()[source]
     told = (job for job in workspace.jobs.list(task="describe", states=("done",)) if job.settings["base"] == source)
     job = next(told, None)
     return BaseFacts.from_json(job.result["facts"]) if job else None
