@@ -28,9 +28,9 @@ class Drawing:
         asked = {str(self.ink.path): 0.6, str(self.bird.path): -0.4}
         self.picture = seeding.drawing(workspace.jobs, "a tall ship", 77, asked)
 
-    def adapter(self, title: str, strength: float) -> Card:
+    def adapter(self, title: str, strength: float, base: str = "pocket") -> Card:
         library = self.workspace.area().library()
-        made = library.add(seeding.adapter(self.workspace.root / f"{title}.safetensors"), title)
+        made = library.add(seeding.adapter(self.workspace.root / f"{title}.safetensors", base=base), title)
         return library.prefer(made.id, strength)
 
 
@@ -56,10 +56,12 @@ def test_an_adapter_made_meanwhile_is_offered_at_its_own_strength(drawing: Drawi
     first = page.locator(".mixture-row").first
     expect(first.get_by_role("spinbutton")).to_have_value("1")
     expect(page.get_by_label("Seed", exact=False).first).not_to_have_value("0")  # the page has been filled
-    drawing.adapter("Late", 0.35)
+    drawing.adapter("Late", 0.35, "pocket-flux")
     first.get_by_role("combobox").click()
     page.get_by_role("option", name="Late").click()
     expect(first.get_by_role("spinbutton")).to_have_value("0.35")
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_label("Base")).to_have_value("pocket-flux")  # which it was taught on
 
 
 def test_a_picture_that_is_a_side_has_its_own_prompt(drawing: Drawing, page: "Page") -> None:

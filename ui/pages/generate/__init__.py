@@ -70,6 +70,9 @@ def page(workspace: Workspace) -> None:
     def read(picture: str, request: gr.Request) -> list[Any]:
         return form.read(picture, area(request))
 
+    def follow(adapter: str, request: gr.Request) -> Any:
+        return form.base_for(workspace, adapter, area(request))
+
     opened(open_page, [*shown, *asked.outputs])
     clock.tick(told(tick), [chosen], shown[1:], **QUIET)
     drawn.choose(told(choose), None, shown, **QUIET)
@@ -81,6 +84,8 @@ def page(workspace: Workspace) -> None:
     stopped = stop.click(told(stop_all), None, [record], api_name="generate_stop")
     stopped.success(told(show), [chosen], shown, **QUIET)
     asked.read.upload(told(read), [asked.read], asked.outputs, api_name="generate_read")
+    for adapter in asked.mixture.adapters:
+        adapter.input(told(follow), [adapter], [asked.base], **QUIET)
     reuse.click(told(again), [chosen], asked.outputs, api_name="generate_reuse")
 
 

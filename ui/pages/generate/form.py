@@ -110,6 +110,12 @@ def _fresh(workspace: Workspace, here: Area, request: gr.Request) -> list[Any]:
     return [gr.skip(), lists, _new_seed(), *others, *mixture.fill(chosen, adapters_of(here))]
 
 
+def base_for(workspace: Workspace, adapter: str, here: Area) -> Any:
+    """The value of the base once an adapter was chosen: what it was taught on, if that can be used here."""
+    card = next((card for card in here.library().cards() if card.id == adapter), None)
+    return card.base if card and card.base in bases_of(workspace, here=here) else gr.skip()
+
+
 def draw(
     request: gr.Request,
     prompt: str,

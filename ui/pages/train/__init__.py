@@ -28,7 +28,7 @@ HEADS = {
     "review": "# Look at what it will see\nThe bright part of each picture is trained. Say in the caption what is to "
     "be seen, and leave out what is to be learnt; `[trigger]` stands for the trigger word.",
     "choose": "# Choose what to learn\nEverything has a suggestion that works; change what you know better.",
-    "watch": "# Watch it learn\nYou can close this page. The training goes on, and the address brings you back.",
+    "watch": "# Watch it learn\nYou can close this page: no training needs it, and the address brings you back.",
 }
 
 
