@@ -19,7 +19,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test slow check pocket-report pocket-flux-report style-report character-report exchange-report kill-report queue-report families-report bench studio studio-bench
+.PHONY: help demo test slow check pocket-report pocket-flux-report style-report character-report exchange-report loaders-report kill-report queue-report families-report bench studio studio-bench
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -63,6 +63,9 @@ families-report: .venv/.installed-test
 
 exchange-report: .venv/.installed-test
 	@$(BIN)/python -W ignore -m tools.reports.exchange --readme
+
+loaders-report: .venv/.installed-test
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tools.reports.loaders
 
 bench: .venv/.installed-test
 	@$(BIN)/python -m benchmarks.step

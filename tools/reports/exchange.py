@@ -54,14 +54,15 @@ class Result:
     said: str = ""
 
 
-def sample(base: Base, row: str) -> Adapter:
-    """An adapter with random factors, trained as it were on one layer of each sort that the targets "all" have."""
+def sample(base: Base, row: str, targets: str = "all", every: bool = False) -> Adapter:
+    """An adapter with random factors, trained as it were on one layer of each sort that the targets have, or on every
+    one."""
     made = kind_called(KINDS[row])
-    patterns = base.target_patterns(Recipe(targets="all", text_encoder_learning_rate=1e-4))
+    patterns = base.target_patterns(Recipe(targets=targets, text_encoder_learning_rate=1e-4))
     layers, seen = {}, set()
     for part, wanted in patterns.items():
         for name, module in base.models[part].named_modules():
-            sort = part + re.sub(r"(?<=blocks\.)\d+|(?<=layers\.)\d+", "#", name)
+            sort = part + (name if every else re.sub(r"(?<=blocks\.)\d+|(?<=layers\.)\d+", "#", name))
             if is_layer(module) and sort not in seen and any(re.fullmatch(pattern, name) for pattern in wanted):
                 seen.add(sort)
                 layers[f"{part}.{name}"] = Shape.of(name, module)
