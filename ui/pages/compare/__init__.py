@@ -24,8 +24,14 @@ def page(workspace: Workspace) -> None:
             many = grid.build(workspace)
 
     def open_page(request: gr.Request) -> list[Any]:
-        shows_grid = any(request.query_params.get(name) for name in ("job", "training"))
-        tab = gr.Tabs(selected="grid" if shows_grid else "sides")
-        return [tab, *slider.open(workspace, request), *grid.open(workspace, request)]
+        return [*slider.open(workspace, request), *grid.open(workspace, request)]
 
-    opened(open_page, [tabs, *two.shown, *many.shown])
+    opened(open_page, [*two.shown, *many.shown])
+    # By the page itself, at once: an answer of the server may come when another tab has been chosen already.
+    gr.on(None, None, None, [tabs], js=_TAB, api_visibility="private")
+
+
+_TAB = """() => {
+  const asked = new URLSearchParams(location.search);
+  return { __type__: "update", selected: asked.get("job") || asked.get("training") ? "grid" : "sides" };
+}"""
