@@ -215,6 +215,7 @@ def _shoot(page: Page, name: str, look: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.set_viewport_size(LOOKS[look]["viewport"])
     page.emulate_media(color_scheme=LOOKS[look]["color_scheme"])
+    page.evaluate("scrollTo(0, 0)")  # or the header lies across the whole page's picture
     page.screenshot(path=SHOTS / f"{name}.png", full_page=not name.startswith("review"))
 
 
