@@ -144,9 +144,8 @@ def looks(chosen: Chosen) -> tuple[str, gr.Button, dict[str, Any]]:
 
 def start(chosen: Chosen, title: str) -> Job:
     """Queue the training; raises BadInput where something cannot be used, or cannot fit as was measured."""
-    settings = chosen.settings()
     estimate.refuse_what_cannot_fit(chosen)
     draft = chosen.draft
-    job = chosen.mine.train(draft, chosen.base, settings, title.strip() or chosen.trigger or draft.title)
+    job = chosen.mine.train(draft, chosen.base, chosen.settings, title.strip() or chosen.trigger or draft.title)
     chosen.workspace.jobs.ensure_worker()
     return job

@@ -47,7 +47,7 @@ class Chosen:
         except BadInput as error:
             return "", sentence(error)
 
-    @property
+    @cached_property
     def facts(self) -> BaseFacts | None:
         return bases.facts(self.workspace, self.source)
 
@@ -57,7 +57,7 @@ class Chosen:
             raise BadInput("dataset", "there are no images yet", "drop some on the first step")
         return self.mine.dataset(self.data)
 
-    @property
+    @cached_property
     def captions(self) -> list[str]:
         return [row.caption for row in self.draft.rows()] if self.data else []
 
@@ -73,6 +73,7 @@ class Chosen:
         """Raises BadInput where a setting cannot be used."""
         return form.recipe_of(self.choice, self.facts, self.own)
 
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The recipe as a job's settings have it. Raises BadInput too where it, or what the base suggests for what it
         leaves open, is above a limit of the studio."""

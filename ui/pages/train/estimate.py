@@ -58,7 +58,7 @@ def events(
     ) -> tuple[str, str, gr.Timer]:
         """Measure a few steps of the training that was chosen."""
         chosen = Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings)
-        job = chosen.mine.probe(chosen.draft, chosen.base, chosen.settings())
+        job = chosen.mine.probe(chosen.draft, chosen.base, chosen.settings)
         workspace.jobs.ensure_worker()
         return job.id, _said(job), gr.Timer(active=True)
 
@@ -89,7 +89,7 @@ def refuse_what_cannot_fit(chosen: Chosen) -> None:
 
 def _is_of(probe: Job, chosen: Chosen) -> bool:
     try:
-        return bool(probe.settings["base"] == chosen.source and probe.settings["recipe"] == chosen.settings())
+        return bool(probe.settings["base"] == chosen.source and probe.settings["recipe"] == chosen.settings)
     except BadInput:  # what is chosen cannot be trained
         return False
 
