@@ -160,7 +160,7 @@ def _require_length(headers: Headers, most: int) -> None:
     if not told.isascii() or not told.isdigit():
         raise Refused(400, "The length of the request cannot be read.")
     if int(told) > most:
-        raise Refused(413, f"This is too large: at most {most // 2**20:,} MiB can be sent at once.")
+        raise Refused(413, f"This is too large: at most {most // 2**20:,} MB can be sent at once.")
 
 
 def _capped(receive: Receive, most: int) -> Receive:
@@ -172,7 +172,7 @@ def _capped(receive: Receive, most: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            raise Refused(413, f"This is too large: at most {most // 2**20:,} MiB can be sent at once.")
+            raise Refused(413, f"This is too large: at most {most // 2**20:,} MB can be sent at once.")
         return message
 
     return capped

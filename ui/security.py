@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from lorastyle import Workspace
@@ -40,6 +40,11 @@ _NEEDED = re.compile(
     r"|queue/(join|data|status)|(call(/v2)?|run|api)/[\w-]+(/[\w-]*)?|component_server/?"
     r"|upload|upload_progress|heartbeat/[\w-]+|cancel|reset/?|file=.+)"
 )
+_REFUSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>lorastyle</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;
+min-height:100vh;margin:0}main{text-align:center}</style>
+<main><h1>@sentence</h1><p><a href="/">To the studio</a></p></main></html>"""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -109,7 +114,7 @@ class Guard:
             self._require_needed(scope)
             receive = await self.bodies.checked(scope, receive, user)
         except Refused as refused:
-            await PlainTextResponse(refused.sentence, refused.status)(scope, receive, send)
+            await _told(refused, Headers(scope=scope))(scope, receive, send)
             return
         scope.setdefault("state", {})["visit"] = Visit(user, self.workspace, user in self.administrators)
         await self._pass_on(_trimmed(scope, whole=nonce is not None), receive, send)
@@ -160,6 +165,13 @@ class Guard:
             await RedirectResponse(login_for(asked), 303)(scope, receive, send)
         else:
             await PlainTextResponse("Log in first.", 401)(scope, receive, send)
+
+
+def _told(refused: Refused, headers: Headers) -> Response:
+    """The sentence alone, or a page with a way back where a person stands before it."""
+    if headers.get("sec-fetch-mode") != "navigate":
+        return PlainTextResponse(refused.sentence, refused.status)
+    return HTMLResponse(_REFUSED.replace("@sentence", refused.sentence), refused.status)
 
 
 def _name(host: str) -> str:

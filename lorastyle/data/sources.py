@@ -156,7 +156,7 @@ class ZipSource:
             what = f"has {len(entries):,} entries, more than {MOST_ENTRIES:,}"
             raise BadFile(str(self.path), what, "unpack it and give the folder")
         if sum(entry.file_size for entry in entries) > MOST_UNPACKED_BYTES:
-            what = f"unpacks to more than {MOST_UNPACKED_BYTES / 2**30:g} GiB"
+            what = f"unpacks to more than {MOST_UNPACKED_BYTES / 2**30:g} GB"
             raise BadFile(str(self.path), what, "make sure that it is what you meant, unpack it and give the folder")
 
     def _usable_entries(self) -> dict[str, zipfile.ZipInfo]:
@@ -182,7 +182,7 @@ def _fault_of(entry: zipfile.ZipInfo, name: str) -> str | None:
     if entry.flag_bits & 0x1:
         return "is encrypted"
     if entry.file_size > MOST_FILE_BYTES:
-        return f"unpacks to more than {MOST_FILE_BYTES / 2**30:g} GiB"
+        return f"unpacks to more than {MOST_FILE_BYTES / 2**30:g} GB"
     return None
 
 

@@ -81,7 +81,7 @@ def generate(
     if len(numbers) != len(prompts):
         what = f"there are {len(numbers)} numbers for {len(prompts)} prompts"
         raise BadInput("numbers", what, "give one for each prompt")
-    names = {given: f"adapter-{number}" for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)))}
+    names = {given: _name(given, number) for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)), 1)}
     rows = [
         Row(prompt, negative, seed, number, {names[given]: strength for given, strength in wanted.items()})
         for number, prompt, wanted in zip(numbers, prompts, strengths, strict=True)
@@ -141,6 +141,11 @@ def _read(base: Base, given: Path | str | Adapter) -> Adapter:
 
 def _called(given: Path | str | Adapter) -> str:
     return "the adapter" if isinstance(given, Adapter) else str(given)
+
+
+def _name(given: Path | str | Adapter, number: int) -> str:
+    """What errors call an adapter; with its number, since two may be called the same."""
+    return f"adapter {number}" if isinstance(given, Adapter) else f"adapter {number} ({given})"
 
 
 @contextmanager

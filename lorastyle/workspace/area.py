@@ -148,7 +148,7 @@ class Area:
             raise BadFile(path.name, "this is no .safetensors file", "choose the file of an adapter")
         limits = self._settings().limits
         if path.stat().st_size > limits.upload_bytes:
-            most = f"{limits.upload_bytes / 2**20:.4g} MiB"
+            most = f"{limits.upload_bytes / 2**20:.4g} MB"
             raise BadFile(path.name, f"is larger than the {most} allowed here", "choose a smaller one")
         # What is said of the file calls it as the person does; in a folder of its own it is not where `out` comes.
         told = {"file": f"{UPLOAD}/{path.name}", "out": "imported.safetensors", "family": family}

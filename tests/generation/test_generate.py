@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_known_embeddings_need_no_text_encoder(base: Base) -> None:
 
 
 # What is refused
+
+
+def test_an_adapter_that_does_not_fit_is_named_by_its_file(
+    base: Base, make: Callable[[int], Adapter], tmp_path: Path
+) -> None:
+    adapter = make(1)
+    path = tmp_path / "ink.safetensors"
+    save(path, replace(adapter, factors={f"{layer}.more": held for layer, held in adapter.factors.items()},
+                       alphas={f"{layer}.more": alpha for layer, alpha in adapter.alphas.items()}))  # fmt: skip
+    with pytest.raises(BadInput, match=re.escape(f"adapter 2 ({path}): the base has no layer")):
+        generate(base, ["a cat"], {adapter: 1.0, path: 1.0}, **FEW)
 
 
 @pytest.mark.parametrize(

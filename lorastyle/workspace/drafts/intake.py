@@ -257,7 +257,7 @@ def _require_small(path: Path, limits: Limits) -> None:
 def _too_large(name: str, limits: Limits, room: int) -> BadFile:
     if room < limits.upload_bytes:
         return BadFile(name, "there is no room for it: what you may store here is used up", MAKE_ROOM)
-    return BadFile(name, f"is larger than the {limits.upload_bytes / 2**20:.4g} MiB allowed here", "make it smaller")
+    return BadFile(name, f"is larger than the {limits.upload_bytes / 2**20:.4g} MB allowed here", "make it smaller")
 
 
 def _is_sidecar(name: str) -> bool:

@@ -3,6 +3,7 @@
 No name that came from outside becomes a path: what is unpacked lies in the staging folder under numbers.
 """
 
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -71,8 +72,9 @@ def folder_files(path: Path) -> NamedFiles:
 def unpacked(path: Path, staging: Path, limits: Limits) -> NamedFiles:
     """The files in a zip, unpacked one by one into the folder `staging`.
 
-    Bytes are counted as they come out, whatever the zip declares. Raises BadFile, and leaves nothing to use, where an
-    entry leads out of the zip, is a link or encrypted, where the limits are passed, or where there is no image.
+    The sizes that it declares bound what is unpacked: an entry is never read beyond its own, and one that holds more
+    fails its checksum. Raises BadFile, and leaves nothing to use, where an entry leads out of the zip, is a link or
+    encrypted, where the limits are passed, or where there is no image.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -90,7 +92,6 @@ class _Unpacking:
     name: str
     staging: Path
     limits: Limits
-    bytes: int = 0
 
     def places(self) -> dict[str, Path]:
         entries = self.archive.infolist()
@@ -99,6 +100,9 @@ class _Unpacking:
             raise BadFile(self.name, what, "make several smaller zips of it")
         for entry in entries:  # all before any, so that a zip with one bad entry writes nothing
             self._require_harmless(entry)
+        if sum(entry.file_size for entry in entries) > self.limits.unpacked_bytes:
+            what = f"unpacks to more than the {self.limits.unpacked_bytes / 2**30:.3g} GB allowed here"
+            raise BadFile(self.name, what, "make several smaller zips of it")
         places: dict[str, Path] = {}
         for number, entry in enumerate(entries):
             name = entry.filename.replace("\\", "/")
@@ -118,21 +122,14 @@ class _Unpacking:
             fault = "a link or another entry that is no file"
         elif entry.flag_bits & 0x1:
             fault = "an encrypted entry"
+        elif entry.file_size > self.limits.upload_bytes:
+            fault = f"a file of more than the {self.limits.upload_bytes / 2**20:.4g} MB allowed here"
         if fault:
             raise BadFile(self.name, f"has {fault}, so nothing of it is used", "pack the images again, nothing else")
 
     def _write(self, entry: zipfile.ZipInfo, place: Path) -> Path:
-        size = 0
         with self.archive.open(entry) as stream, open(place, "xb") as file:
-            while chunk := stream.read(_CHUNK):
-                size += len(chunk)
-                self.bytes += len(chunk)
-                if size > self.limits.upload_bytes or self.bytes > self.limits.unpacked_bytes:
-                    what = f"unpacks to more than the {self.limits.unpacked_bytes / 2**30:.3g} GiB allowed here"
-                    if size > self.limits.upload_bytes:
-                        what = f"has a file of more than the {self.limits.upload_bytes / 2**20:.4g} MiB allowed here"
-                    raise BadFile(self.name, what, "make several smaller zips of it")
-                file.write(chunk)
+            shutil.copyfileobj(stream, file, _CHUNK)
         return place
 
 
