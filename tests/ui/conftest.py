@@ -1,16 +1,18 @@
 """A studio that is running, and a page in Chromium to look at it with."""
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -122,3 +124,26 @@ def page(browser: object) -> "Iterator[object]":
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
+
+
+@contextmanager
+def held(page: Any, url: str | re.Pattern[str], wanted: Callable[[Any], bool] = lambda _: True) -> Iterator[Any]:
+    """Hold requests to `url` back, those that are wanted, until what is given is called."""
+    waiting: list[Any] = []
+    free = False
+
+    def take(route: Any) -> None:
+        if free or not wanted(route.request):
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    def release() -> None:
+        nonlocal free
+        free = True
+        for route in waiting:
+            route.continue_()
+
+    page.route(url, take)
+    yield release
+    page.unroute(url)

@@ -75,7 +75,7 @@ def test_lists_can_be_used_with_the_keyboard(addresses: dict[str, str], page: An
     row.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".facts h2:has-text('Bird')")
-    assert "job=" in page.url
+    page.wait_for_url(lambda url: "job=" in url)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ import pytest
 
 from lorastyle import Card, Workspace
 from tests.ui import seeding
+from tests.ui.conftest import held
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 expect.set_options(timeout=60_000)
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page
 
 PHONE = {"width": 390, "height": 844}
 
@@ -93,15 +94,13 @@ def test_a_comparison_is_there_again_after_a_reload(drawing: Drawing, page: "Pag
 
 
 def test_a_tab_that_is_chosen_before_the_page_is_filled_stays_open(drawing: Drawing, page: "Page") -> None:
-    waiting: list[Route] = []
-    page.route("**/run/predict*", lambda route: waiting.append(route))  # what the page is filled with
-    page.goto(f"{drawing.address}/compare?training={drawing.trained.id}")
-    expect(page.get_by_role("tab", name="Grid")).to_have_attribute("aria-selected", "true")
-    page.get_by_role("tab", name="Side by side").click()
-    for route in waiting:
-        route.continue_()
-    expect(page.get_by_label("Left", exact=True)).to_have_value("The base alone")
-    expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+    with held(page, "**/run/predict*") as fill:
+        page.goto(f"{drawing.address}/compare?training={drawing.trained.id}")
+        expect(page.get_by_role("tab", name="Grid")).to_have_attribute("aria-selected", "true")
+        page.get_by_role("tab", name="Side by side").click()
+        fill()
+        expect(page.get_by_label("Left", exact=True)).to_have_value("The base alone")
+        expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
 
 
 def test_the_button_that_keeps_is_in_sight_of_every_picture(drawing: Drawing, page: "Page") -> None:

@@ -68,7 +68,7 @@ def test_what_is_open_stays_in_sight(jobs: Jobs, address: str, page: Any) -> Non
     page.get_by_role("button", name="a ship, 2 ").last.click()
     page.wait_for_selector(".facts")
     assert page.evaluate("scrollY") > 0
-    assert page.evaluate(IN_SIGHT, ".facts")
+    page.wait_for_function(IN_SIGHT, arg=".facts")
 
 
 def test_a_search_follows_all_that_changes_it(address: str, page: Any) -> None:
@@ -97,7 +97,7 @@ def test_what_is_made_is_told_in_sight(workspace: Workspace, address: str, page:
     button.click()
     page.wait_for_selector(".job-strip")
     page.wait_for_function("scrollY === 0")
-    assert page.evaluate(IN_SIGHT, ".job-strip")
+    page.wait_for_function(IN_SIGHT, arg=".job-strip")
     (job,) = workspace.jobs.list("me", task="export")
     workspace.jobs.cancel(job.id)
 

@@ -10,6 +10,8 @@ import pytest
 from tests.ui import seeding
 from tests.ui.conftest import Running
 
+expect = pytest.importorskip("playwright.sync_api").expect
+
 IS_DARK = "document.body.classList.contains('dark')"
 
 
@@ -55,8 +57,7 @@ def test_charts_follow_the_switch(studio: Running, page: Any, tmp_path: Path) ->
     page.goto(f"{studio.address}/?job={job.id}")
     axis = page.locator(".vega-embed svg .role-axis-label text").first
     axis.wait_for()
-    colour = "node => getComputedStyle(node).fill"
-    before = axis.evaluate(colour)
+    before = axis.evaluate("node => getComputedStyle(node).fill")
     page.locator("#header .mode").click()
     assert page.evaluate(IS_DARK)
-    assert axis.evaluate(colour) != before  # dark letters would not be seen any more
+    expect(axis).not_to_have_css("fill", before)  # dark letters would not be seen any more

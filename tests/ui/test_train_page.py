@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lorastyle import BadInput, Draft, Recipe
-from tests.ui.conftest import CODE, Running
+from tests.ui.conftest import CODE, Running, held
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -57,7 +57,7 @@ def test_images_and_their_captions_are_taken_in_together(studio: Running, page: 
 def test_an_edit_sends_one_row(studio: Running, page: Page, draft: Draft) -> None:
     opened(page, studio, draft, "review")
     expect(page.locator(".review article")).to_have_count(4)
-    with page.expect_response(lambda response: "component_server" in response.url) as answer:
+    with page.expect_response(lambda response: _asks(response.request, "set_caption")) as answer:
         caption = page.get_by_label("Caption of cat.png")
         caption.fill("a cat with a hat")
         caption.blur()
@@ -80,7 +80,7 @@ def test_the_crop_follows_the_focus_point_by_mouse_and_by_keyboard(studio: Runni
     expect(page.locator(".review .status")).to_have_text("Saved.")
     assert card.locator(".crop").bounding_box()["x"] > before["x"]
     assert _row(draft, "wide.png").focus[0] == pytest.approx(0.9, abs=0.02)
-    with page.expect_response(lambda response: "component_server" in response.url):
+    with page.expect_response(lambda response: _asks(response.request, "set_focus")):
         card.locator(".focus").press("Home")
     assert _row(draft, "wide.png").focus == (0.5, 0.5)
 
@@ -253,7 +253,7 @@ def test_choices_survive_a_reload_and_become_the_job_s_recipe(studio: Running, p
 def test_an_edit_that_waits_goes_to_its_own_dataset(studio: Running, page: Page, draft: Draft) -> None:
     opened(page, studio, draft, "review")
     caption = page.get_by_label("Caption of cat.png")
-    with _held(page, "set_caption") as release:
+    with held(page, SERVER, lambda request: _asks(request, "set_caption")) as release:
         for text in ("first", "second"):  # the second one waits for the first
             caption.fill(text)
             caption.blur()
@@ -278,7 +278,7 @@ def test_a_focus_point_that_waits_outlives_a_caption(studio: Running, page: Page
 def test_undo_comes_after_what_was_typed_before_it(studio: Running, page: Page, draft: Draft) -> None:
     draft.set_caption(_row(draft, "cat.png").id, "a cat with a hat")
     opened(page, studio, draft, "review")
-    with _held(page, "set_caption") as release:
+    with held(page, SERVER, lambda request: _asks(request, "set_caption")) as release:
         page.get_by_label("Caption of owl.png").fill("a mistake")
         page.get_by_role("button", name="Undo").click()
         page.evaluate("() => new Promise(requestAnimationFrame)")  # time enough for an undo that does not wait
@@ -301,29 +301,6 @@ def test_what_was_refused_is_told_until_it_was_read(studio: Running, page: Page,
     page.reload()
     expect(page.locator(".review article")).to_have_count(4)
     expect(told).to_be_hidden()
-
-
-@contextmanager
-def _held(page: Page, call: str) -> Iterator[Any]:
-    """Hold requests back that call a server function, until what is given is called."""
-    held: list[Any] = []
-    free = False
-
-    def take(route: Any) -> None:
-        if free or not _asks(route.request, call):
-            route.continue_()
-        else:
-            held.append(route)
-
-    def release() -> None:
-        nonlocal free
-        free = True
-        for route in held:
-            route.continue_()
-
-    page.route(SERVER, take)
-    yield release
-    page.unroute(SERVER)
 
 
 def _asks(request: Any, call: str, text: str = "") -> bool:
