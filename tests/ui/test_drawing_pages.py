@@ -1,11 +1,12 @@
 """The pages that draw and compare, in a browser: what a reload shows again, what lists offer, what stays in sight."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lorastyle import Card, Workspace
+from lorastyle import Card, Job, Workspace
 from tests.ui import seeding
 from tests.ui.conftest import held
 
@@ -14,7 +15,7 @@ expect = playwright.expect
 expect.set_options(timeout=60_000)
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 PHONE = {"width": 390, "height": 844}
 
@@ -63,6 +64,28 @@ def test_an_adapter_made_meanwhile_is_offered_at_its_own_strength(drawing: Drawi
     expect(first.get_by_role("spinbutton")).to_have_value("0.35")
     page.get_by_text("More", exact=True).click()
     expect(page.get_by_label("Base")).to_have_value("pocket-flux")  # which it was taught on
+
+
+def test_a_look_that_knew_less_has_not_the_last_word(drawing: Drawing, page: "Page") -> None:
+    jobs = drawing.workspace.jobs
+    slow = seeding.stand(jobs, seeding.drawing(jobs, "a slow picture", 10), "running")
+    asks, other = re.compile("queue/join"), seeding.drawing(jobs, "an owl", 20)
+
+    def looks_at(job: Job) -> Callable[["Request"], bool]:
+        return lambda request: bool(asks.search(request.url)) and f'"data":["{job.id}"]' in (request.post_data or "")
+
+    page.goto(f"{drawing.address}/generate?job={slow.id}")
+    stage = page.locator("figcaption")
+    expect(stage).to_contain_text("a slow picture")
+    with held(page, asks, looks_at(slow)) as let_go:
+        with page.expect_request(looks_at(slow)):
+            pass
+        seeding.stand(jobs, slow, "done")  # nothing is under way, and nothing would be looked at again
+        page.get_by_role("button", name="an owl").click()
+        expect(stage).to_contain_text("an owl")
+        with page.expect_request(looks_at(other)):
+            let_go()
+    expect(stage).to_contain_text("an owl")
 
 
 def test_a_picture_that_is_a_side_has_its_own_prompt(drawing: Drawing, page: "Page") -> None:

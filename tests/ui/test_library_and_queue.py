@@ -9,8 +9,8 @@ from lorastyle import Jobs, Workspace
 from tests.ui import seeding
 
 IN_SIGHT = """(selector) => {
-  const box = document.querySelector(selector).getBoundingClientRect();
-  return box.top >= 0 && box.top < innerHeight / 2;
+  const box = document.querySelector(selector)?.getBoundingClientRect();
+  return box && box.top >= 0 && box.top < innerHeight / 2;
 }"""
 
 

@@ -13,6 +13,14 @@ def opened(handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
     gr.on(None, told(handler), None, list(outputs), api_visibility="private", show_progress="hidden", queue=False)
 
 
+def followed(events: Sequence[Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """Run the handler at each of the events: at the ticks of a clock, and where what it looks at becomes another.
+
+    One event of the page for all of them, so that one look is on its way and none that knew less has the last word.
+    """
+    gr.on(list(events), told(handler), list(inputs), list(outputs), trigger_mode="always_last", **QUIET)
+
+
 def remembered(event: Any, job: gr.Textbox) -> None:
     """Once an event of a button is done, put the job that it set into the address, so that a reload shows it again.
 

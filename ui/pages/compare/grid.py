@@ -13,7 +13,7 @@ from ui.pages.compare.sides import step_of
 from ui.session import area
 from ui.widgets import jobs as words
 from ui.widgets.choices import Choices, renewed
-from ui.widgets.events import QUIET, remembered
+from ui.widgets.events import QUIET, followed, remembered
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
 
@@ -142,7 +142,7 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     ended.success(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
     chosen = [parts.cell, parts.kept, *parts.followed]
     parts.table.choose(told(choose), [parts.job], chosen, **QUIET)
-    parts.clock.tick(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
+    followed([parts.clock.tick, parts.job.change], look, [parts.job, parts.cell], parts.followed)
     # what was trained meanwhile
     parts.training.focus(told(offer_trainings), [parts.offered], [parts.offered, parts.training], **QUIET)
     parts.training.input(told(offer), [parts.training], [parts.checkpoints], **QUIET)

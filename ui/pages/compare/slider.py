@@ -15,7 +15,7 @@ from ui.pages.compare.sides import Scene
 from ui.session import area
 from ui.widgets import jobs as words
 from ui.widgets.choices import Choices, renewed, strength_of
-from ui.widgets.events import QUIET
+from ui.widgets.events import QUIET, followed
 from ui.widgets.panes import pane
 from ui.widgets.parts import part
 
@@ -126,8 +126,7 @@ def _wire(workspace: Workspace, parts: Slider) -> None:
         side.input(told(choose), [side, other], [strength, parts.prompt, parts.seed], **QUIET)
     done = parts.draw.click(told(draw), parts.fields, [parts.pair], api_name="compare_draw")
     done.success(None, [parts.pair], None, js=REMEMBER, api_visibility="private")
-    done.success(told(look), [parts.pair], parts.followed, **QUIET)
-    parts.clock.tick(told(look), [parts.pair], parts.followed, **QUIET)
+    followed([parts.clock.tick, parts.pair.change], look, [parts.pair], parts.followed)
 
 
 def open(workspace: Workspace, request: gr.Request) -> list[Any]:

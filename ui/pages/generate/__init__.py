@@ -16,7 +16,7 @@ from ui.pages.generate import form, pictures
 from ui.session import area
 from ui.widgets import jobs as words
 from ui.widgets.choices import titles_of
-from ui.widgets.events import QUIET, opened, remembered
+from ui.widgets.events import QUIET, followed, opened, remembered
 from ui.widgets.panes import heading, pane
 
 SHOWN = 60  # pictures of the history on the page
@@ -74,7 +74,7 @@ def page(workspace: Workspace) -> None:
         return form.base_for(workspace, adapter, area(request))
 
     opened(open_page, [*shown, *asked.outputs])
-    clock.tick(told(tick), [chosen], shown[1:], **QUIET)
+    followed([clock.tick, chosen.change], tick, [chosen], shown[1:])
     drawn.choose(told(choose), None, shown, **QUIET)
     outputs = [record, asked.seed]
     done = asked.draw.click(

@@ -16,7 +16,7 @@ from ui.pages.library import bin, cards, details, making, results
 from ui.session import area
 from ui.widgets import jobs as words, mixture
 from ui.widgets.choices import adapters_of, bases_of
-from ui.widgets.events import QUIET, opened, remembered
+from ui.widgets.events import QUIET, followed, opened, remembered
 from ui.widgets.panes import heading, pane
 
 SORTS = [("Newest first", "newest"), ("Oldest first", "oldest"), ("By name", "title"), ("Largest first", "size")]
@@ -101,8 +101,7 @@ def _open(workspace: Workspace, parts: Parts, forms: making.Forms, binned: bin.B
     parts.grid.choose(told(choose), parts.order, [parts.chosen, parts.grid, *parts.panel.shown], **QUIET)
     looked_for = [parts.chosen, *parts.order]
     # `input` tells of typed letters alone; with the last change nothing of what is typed fast is missed.
-    changes = [parts.search.change, parts.sort.change]
-    gr.on(changes, told(_grid), looked_for, [parts.grid], trigger_mode="always_last", **QUIET)
+    followed([parts.search.change, parts.sort.change], _grid, looked_for, [parts.grid])
 
 
 def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
@@ -128,7 +127,8 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
     details.wire(parts.panel, parts.chosen, parts.job, queued)
     making.wire(forms, parts.job, queued)
     queued(parts.stop.click(told(cancel), [parts.job], [parts.job], api_name="library_cancel"))
-    parts.clock.tick(told(tick), [parts.job, parts.chosen, *parts.order], [*parts.followed, parts.grid], **QUIET)
+    looked_at = [parts.job, parts.chosen, *parts.order]
+    followed([parts.clock.tick, parts.job.change], tick, looked_at, [*parts.followed, parts.grid])
 
 
 def _throw_away(parts: Parts, undo: gr.Button, binned: bin.Bin) -> None:

@@ -13,7 +13,7 @@ from ui.pages.queue import rows
 from ui.pages.queue.actions import ACTIONS, perform
 from ui.session import area
 from ui.widgets import jobs as words
-from ui.widgets.events import QUIET, opened, remembered
+from ui.widgets.events import QUIET, followed, opened, remembered
 from ui.widgets.panes import heading, pane
 
 LOG_BYTES = 20_000  # of the end of a log are shown; the file keeps it all
@@ -58,7 +58,7 @@ def page(workspace: Workspace) -> None:
     opened(open_page, shown)
     listed.choose(told(choose), None, shown, **QUIET)
     clock = gr.Timer(SECONDS)
-    clock.tick(told(tick), [chosen], shown[2:], **QUIET)
+    followed([clock.tick, chosen.change], tick, [chosen], shown[2:])
     for action, button in zip(ACTIONS, buttons, strict=True):
         if action.asks:
             button.click(lambda: gr.Button(visible=True), None, [really], **QUIET)

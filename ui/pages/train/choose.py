@@ -14,7 +14,7 @@ from ui.pages.train.trigger import as_html, check_trigger
 from ui.session import area
 from ui.widgets.choices import bases_of
 from ui.widgets.drawn import drawn
-from ui.widgets.events import QUIET
+from ui.widgets.events import QUIET, followed
 
 PURPOSES = [
     ("A style: how pictures are drawn", "style"),
@@ -105,7 +105,7 @@ def _refreshing(workspace: Workspace, data: gr.Textbox, step: Choose) -> None:
             return [gr.skip()] * len(step.shown)
         return looks(Chosen.on_page(workspace, area(request), data, base, purpose, trigger, settings))
 
-    gr.on(step.changes, told(refresh), [data, *step.decided], step.shown, trigger_mode="always_last", **QUIET)
+    followed(step.changes, refresh, [data, *step.decided], step.shown)
 
 
 def _import(

@@ -12,7 +12,7 @@ from ui.answers import told
 from ui.pages.train.chosen import Chosen
 from ui.session import area
 from ui.widgets import jobs as words
-from ui.widgets.events import QUIET
+from ui.widgets.events import followed
 from ui.widgets.words import duration, size
 
 SECONDS = 1.0  # between looks at the probe
@@ -73,9 +73,7 @@ def events(
         return _said(job), gr.Timer(active=not job.state.ended)
 
     measure.click(told(begin), list(inputs), step.shown, api_name="estimate", show_progress="hidden")
-    # One event, so that a page has one look on its way and none that knew less has the last word.
-    looks = [step.clock.tick, step.probe.change, *changes]
-    gr.on(looks, told(look), [step.probe, *inputs], [step.said, step.clock], trigger_mode="always_last", **QUIET)
+    followed([step.clock.tick, step.probe.change, *changes], look, [step.probe, *inputs], [step.said, step.clock])
 
 
 def refuse_what_cannot_fit(chosen: Chosen) -> None:
