@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lorastyle import Job, Jobs, write_image
+from tests.jobs.conftest import kill_all
 from tests.ui.conftest import CODE, OPENS_WITHIN, free_port
 
 ADAPTER = "step-{step:06d}/adapter.safetensors"
@@ -49,6 +50,7 @@ def served(root: Path) -> Iterator[str]:
     finally:
         process.kill()  # it would wait for clients that listen for news
         process.wait(timeout=30)
+        kill_all(root)  # a worker that one of the pages called
 
 
 def _answers(address: str) -> bool:
