@@ -82,7 +82,7 @@ def test_a_look_that_knew_less_has_not_the_last_word(drawing: Drawing, page: "Pa
             pass
         seeding.stand(jobs, slow, "done")  # nothing is under way, and nothing would be looked at again
         page.get_by_role("button", name="an owl").click()
-        expect(stage).to_contain_text("an owl")
+        page.wait_for_url(f"**job={other.id}")
         with page.expect_request(looks_at(other)):
             let_go()
     expect(stage).to_contain_text("an owl")

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from tools.reports.loaders.weights import TINY_FLUX1
+
 UNET: dict[str, Any] = {"image_size": 32, "use_checkpoint": False, "use_spatial_transformer": True, "legacy": False}
 UNET |= {"dtype": torch.float32, "in_channels": 4, "out_channels": 4, "use_temporal_attention": False}
 SD1 = UNET | {
@@ -44,23 +46,12 @@ SD3: dict[str, Any] = {  # 64 wide for each block, whatever is said
     "qk_norm": "rms",
     "x_block_self_attn_layers": [0],
 }
-FLUX1 = {
+FLUX1 = TINY_FLUX1 | {
     "image_model": "flux",
     "dtype": torch.float32,
     "in_channels": 4,
     "out_channels": 4,
-    "vec_in_dim": 32,
-    "context_in_dim": 32,
-    "hidden_size": 32,
-    "mlp_ratio": 4.0,
-    "num_heads": 4,
-    "depth": 2,
-    "depth_single_blocks": 2,
-    "axes_dim": [2, 2, 4],
-    "theta": 10000,
     "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": True,
     "txt_ids_dims": [],
 }
 FLUX2 = {

@@ -19,23 +19,8 @@ from torch import nn
 from lorastyle.bases.base import Base
 from tools.reports.loaders import fetched
 from tools.reports.loaders.logs import warnings_of
-from tools.reports.loaders.weights import Loaded, Place, WithTextModel, kept, layers_of, loaded, put
+from tools.reports.loaders.weights import TINY_FLUX1, Loaded, Place, WithTextModel, kept, layers_of, loaded, put
 
-FLUX1: dict[str, Any] = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 32,
-    "context_in_dim": 32,
-    "hidden_size": 32,
-    "mlp_ratio": 4.0,
-    "num_heads": 4,
-    "depth": 2,
-    "depth_single_blocks": 2,
-    "axes_dim": [2, 2, 4],
-    "theta": 10000,
-    "qkv_bias": True,
-    "guidance_embed": True,
-}
 # Which layers of InvokeAI's Flux.1 are which of ours, by block; it has no table of that to ask.
 DOUBLE = {
     "attn.to_out.0": "img_attn.proj",
@@ -109,7 +94,7 @@ def _models(base: Base) -> dict[str, nn.Module]:
     models: dict[str, nn.Module] = {}
     for part in base.family.adapted:
         if part == "transformer":
-            models[part] = Flux(FluxParams(**FLUX1)).requires_grad_(False)
+            models[part] = Flux(FluxParams(**TINY_FLUX1)).requires_grad_(False)
             continue
         own = copy.deepcopy(base.models[part])
         models[part] = WithTextModel(own) if part.startswith("text_encoder") else own
@@ -123,15 +108,15 @@ def _places(base: Base) -> dict[str, Place]:
 
 
 def _places_of_flux1() -> dict[str, Place]:
-    width = FLUX1["hidden_size"]
+    width = TINY_FLUX1["hidden_size"]
     places: dict[str, Place] = {}
-    for block in range(FLUX1["depth"]):
+    for block in range(TINY_FLUX1["depth"]):
         ours, theirs = f"transformer.transformer_blocks.{block}.", f"transformer.double_blocks.{block}."
         places |= {f"{ours}{name}": Place(f"{theirs}{other}.weight") for name, other in DOUBLE.items()}
         for third, letter in enumerate("qkv"):
             places[f"{ours}attn.to_{letter}"] = Place(f"{theirs}img_attn.qkv.weight", third * width, width)
             places[f"{ours}attn.add_{letter}_proj"] = Place(f"{theirs}txt_attn.qkv.weight", third * width, width)
-    for block in range(FLUX1["depth_single_blocks"]):
+    for block in range(TINY_FLUX1["depth_single_blocks"]):
         ours, theirs = f"transformer.single_transformer_blocks.{block}.", f"transformer.single_blocks.{block}."
         places |= {f"{ours}{name}": Place(f"{theirs}{other}.weight") for name, other in SINGLE.items()}
         for third, letter in enumerate("qkv"):

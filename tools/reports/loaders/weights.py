@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,23 @@ from lorastyle.adapters.header import published
 from lorastyle.adapters.kinds import is_layer
 from lorastyle.bases.base import Base
 from lorastyle.recipe import Recipe
+
+# Our tiny Flux.1 as the original code has it, whose names for its sizes the tools took over.
+TINY_FLUX1: dict[str, Any] = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
+    "context_in_dim": 32,
+    "hidden_size": 32,
+    "mlp_ratio": 4.0,
+    "num_heads": 4,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [2, 2, 4],
+    "theta": 10000,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
 
 
 @dataclass(frozen=True)

@@ -126,9 +126,6 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     def look(job: str, cell: str, request: gr.Request) -> list[Any]:
         return _looks(workspace, job, cell, request)
 
-    def fresh(job: str, request: gr.Request) -> list[Any]:
-        return ["", "", *_looks(workspace, job, "", request)]
-
     def offer_trainings(known: Choices, request: gr.Request) -> list[Any]:
         return renewed(_trainings(workspace, area(request).user), known)
 
@@ -137,7 +134,7 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
 
     done = parts.draw.click(told(draw), parts.fields, [parts.job], api_name="compare_grid")
     remembered(done, parts.job)
-    done.success(told(fresh), [parts.job], [parts.cell, parts.kept, *parts.followed], **QUIET)
+    done.success(lambda: ("", ""), None, [parts.cell, parts.kept], **QUIET)
     ended = parts.stop.click(told(stop), [parts.job], [parts.job], api_name="compare_stop")
     ended.success(told(look), [parts.job, parts.cell], parts.followed, **QUIET)
     chosen = [parts.cell, parts.kept, *parts.followed]

@@ -48,11 +48,11 @@ def page(workspace: Workspace) -> None:
     def tick(job: str, request: gr.Request) -> list[Any]:
         return show(job, request)[1:]  # what is open stays open
 
-    def show_first(ids: list[str], request: gr.Request) -> list[Any]:
-        return show(ids[0], request)
+    def first(ids: list[str]) -> str:
+        return ids[0]
 
-    def choose(event: gr.EventData, request: gr.Request) -> list[Any]:
-        return show(str(event._data["id"]), request)
+    def choose(event: gr.EventData) -> str:
+        return str(event._data["id"])
 
     def open_page(request: gr.Request) -> list[Any]:
         asked_for = str(request.query_params.get("job", ""))
@@ -75,12 +75,12 @@ def page(workspace: Workspace) -> None:
 
     opened(open_page, [*shown, *asked.outputs])
     followed([clock.tick, chosen.change], tick, [chosen], shown[1:])
-    drawn.choose(told(choose), None, shown, **QUIET)
+    drawn.choose(told(choose), None, [chosen], **QUIET)
     outputs = [record, asked.seed]
     done = asked.draw.click(
         told(form.draw), asked.inputs, outputs, inputs_kwargs=asked.mixture.inputs, api_name="generate_draw"
     )
-    remembered(done.success(told(show_first), [record], shown, **QUIET), chosen)
+    remembered(done.success(told(first), [record], [chosen], **QUIET), chosen)
     stopped = stop.click(told(stop_all), None, [record], api_name="generate_stop")
     stopped.success(told(show), [chosen], shown, **QUIET)
     asked.read.upload(told(read), [asked.read], asked.outputs, api_name="generate_read")

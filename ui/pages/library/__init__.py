@@ -120,13 +120,13 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
         return workspace.jobs.cancel(job, area(request).user).id
 
     def queued(event: Any) -> None:
-        event.success(told(follow), [parts.job], parts.followed, **QUIET)
         remembered(event, parts.job)
         _to_top(event)  # where it is told
 
     details.wire(parts.panel, parts.chosen, parts.job, queued)
     making.wire(forms, parts.job, queued)
-    queued(parts.stop.click(told(cancel), [parts.job], [parts.job], api_name="library_cancel"))
+    stopped = parts.stop.click(told(cancel), [parts.job], [parts.job], api_name="library_cancel")
+    stopped.success(told(follow), [parts.job], parts.followed, **QUIET)
     looked_at = [parts.job, parts.chosen, *parts.order]
     followed([parts.clock.tick, parts.job.change], tick, looked_at, [*parts.followed, parts.grid])
 

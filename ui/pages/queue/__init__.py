@@ -38,8 +38,8 @@ def page(workspace: Workspace) -> None:
     record = gr.JSON(label="Job", visible=False)
     shown = [chosen, really, listed, panel, facts, *buttons, log]
 
-    def choose(event: gr.EventData, request: gr.Request) -> list[Any]:
-        return show(str(event._data["id"]), request)
+    def choose(event: gr.EventData) -> tuple[str, gr.Button]:
+        return str(event._data["id"]), gr.Button(visible=False)
 
     def show(job: str, request: gr.Request) -> list[Any]:
         looks = _looks(workspace, job, request)
@@ -56,7 +56,7 @@ def page(workspace: Workspace) -> None:
         return show(record["id"], request)
 
     opened(open_page, shown)
-    listed.choose(told(choose), None, shown, **QUIET)
+    listed.choose(told(choose), None, [chosen, really], **QUIET)
     clock = gr.Timer(SECONDS)
     followed([clock.tick, chosen.change], tick, [chosen], shown[2:])
     for action, button in zip(ACTIONS, buttons, strict=True):
