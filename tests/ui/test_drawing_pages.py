@@ -74,12 +74,11 @@ def test_a_look_that_knew_less_has_not_the_last_word(drawing: Drawing, page: "Pa
     def looks_at(job: Job) -> Callable[["Request"], bool]:
         return lambda request: bool(asks.search(request.url)) and f'"data":["{job.id}"]' in (request.post_data or "")
 
-    page.goto(f"{drawing.address}/generate?job={slow.id}")
     stage = page.locator("figcaption")
-    expect(stage).to_contain_text("a slow picture")
     with held(page, asks, looks_at(slow)) as let_go:
         with page.expect_request(looks_at(slow)):
-            pass
+            page.goto(f"{drawing.address}/generate?job={slow.id}")
+        expect(stage).to_contain_text("a slow picture")
         seeding.stand(jobs, slow, "done")  # nothing is under way, and nothing would be looked at again
         page.get_by_role("button", name="an owl").click()
         page.wait_for_url(f"**job={other.id}")
@@ -142,7 +141,7 @@ def test_typing_into_a_list_looks_for_an_entry(drawing: Drawing, page: "Page") -
     first = page.locator(".mixture-row").first
     adapter = first.get_by_role("combobox")
     expect(page.get_by_label("Seed", exact=False).first).not_to_have_value("0")  # the page has been filled
-    with page.expect_response(lambda response: "queue/data" in response.url):  # nothing new is offered
+    with page.expect_request(lambda request: "queue/join" in request.url):  # its answer, nothing new, may come late
         adapter.click()
     page.wait_for_function("document.getSelection().toString() === 'None'")
     page.keyboard.type("Bir")
