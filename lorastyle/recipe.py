@@ -15,9 +15,9 @@ import tomli_w
 
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.files import read_text
-from lorastyle.settings import OWN, Settings, none_word
+from lorastyle.settings import OWN, Precision, Settings, none_word
 
-__all__ = ["Preset", "Recipe", "Suggestion", "held_out_images"]
+__all__ = ["Precision", "Preset", "Recipe", "Suggestion", "held_out_images"]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ KINDS = ["lora", "dora", "lokr", "oft"]
 OF_KINDS = {"rslora": ("lora", "dora"), "lora_plus_ratio": ("lora", "dora"), "lokr_factor": ("lokr",)}
 OWN = ("lokr_factor",)
 
+Precision = Literal["fp32", "bf16"]
+
 # Classes of torch.optim that take one gradient per step and parameters of any shape.
 Optimizer = Literal[
     "AdamW", "Adam", "NAdam", "RAdam", "Adamax", "Adafactor", "Adagrad", "Adadelta", "RMSprop", "SGD", "ASGD"
@@ -352,10 +354,11 @@ class Settings(BaseModel):
         "Save memory by computing parts of the base twice; a third slower.",
         "Needed only where training does not fit into memory.",
     )
-    precision: Literal["fp32", "bf16"] = _setting(
+    precision: Precision = _setting(
         "run", "fp32", "",
-        "The numbers that the base computes with. bf16 keeps less in memory on the way; all weights stay fp32.",
-        "fp32 works everywhere; bf16 is faster on recent graphics cards.",
+        "The numbers that the base is held in and computes with. bf16 takes half the memory; the adapter and the "
+        "autoencoder stay fp32.",
+        "fp32 works everywhere; on recent graphics cards bf16 is faster, and large bases fit in no other way.",
     )
     seed: int = _setting(
         "run", 0, "seed",

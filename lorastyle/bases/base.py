@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from lorastyle.bases.family import Conditioning, Family, Frame
 from lorastyle.bases.noise import Noise
 from lorastyle.bases.parts import Parts
 from lorastyle.errors import BadInput
-from lorastyle.recipe import Preset, Recipe
+from lorastyle.recipe import Precision, Preset, Recipe
 
 
 @dataclass(eq=False)
@@ -26,6 +27,7 @@ class Base:
     Its weights never require grad. Its parts are loaded when they are first needed, and again after `unload`.
 
     clip_skip: how many of the last layers of its CLIP text encoders are left out when it reads prompts.
+    precision: what it reads prompts and predicts in; what it gives is fp32 in any case.
     source: the folder or file that it was read from, if it was.
     """
 
@@ -33,6 +35,7 @@ class Base:
     family: Family
     parts: Parts
     clip_skip: int = 0
+    precision: Precision = "fp32"
     source: Path | None = None
     _fingerprints: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -130,14 +133,19 @@ class Base:
         if (rate := recipe.text_encoder_learning_rate) and len(self.adapted) == 1:
             what = f"it is {rate:g}, but {self.family.title} has no text encoder that carries adapters"
             raise BadInput("recipe.text_encoder_learning_rate", what, "set it to 0")
-        if recipe.clip_skip == self.clip_skip and not recipe.zero_terminal_snr:
+        if self.precision == "bf16" and recipe.precision == "fp32":
+            what = f"it is fp32, but {self.name} is loaded in bf16"
+            raise BadInput("recipe.precision", what, "set it to bf16, or load the base in fp32")
+        same = recipe.clip_skip == self.clip_skip and recipe.precision == self.precision
+        if same and not recipe.zero_terminal_snr:
             return self
         parts = self.parts
         if recipe.zero_terminal_snr:
             parts = parts.replaced(scheduler=self.family.zero_terminal_snr(parts))
-        base = Base(self.name, self.family, parts, recipe.clip_skip, self.source)
+        base = Base(self.name, self.family, parts, recipe.clip_skip, recipe.precision, self.source)
         base._fingerprints.update({role: known for role, known in self._fingerprints.items() if role != "text"})
-        base.encode_prompts([""])  # refuses to leave out layers that are not there
+        if recipe.clip_skip:
+            base.encode_prompts([""])  # refuses to leave out layers that are not there
         return base
 
     # what it computes
@@ -157,13 +165,21 @@ class Base:
 
     def encode_prompts(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """What `predict` needs to know of the prompts, tensors [batch, ...] by name; gradients can flow."""
-        if self.clip_skip:
-            return self.family.encode_prompts_skipping(self.parts, prompts, self.clip_skip)
-        return self.family.encode_prompts(self.parts, prompts)
+        with self._computing():
+            if self.clip_skip:
+                told = self.family.encode_prompts_skipping(self.parts, prompts, self.clip_skip)
+            else:
+                told = self.family.encode_prompts(self.parts, prompts)
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in told.items()}
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The prediction [batch, ...] for noised latents [batch, ...] at timesteps [batch]; gradients can flow."""
-        return self.family.predict(self.parts, latents, timesteps, conditioning)
+        with self._computing():
+            return self.family.predict(self.parts, latents, timesteps, conditioning).float()
+
+    def _computing(self) -> AbstractContextManager[object]:
+        # Entered anew for each prediction: its cache of cast weights would go stale on factors that change.
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def guided(self, unconditional: Tensor, told: Tensor, guidance: float) -> Tensor:
         """The prediction [batch, ...] under guidance, of those for the negative prompt and for the prompt."""
@@ -221,6 +237,8 @@ class Base:
                 _add_content(digest, self.parts[part])
             if role == "text" and self.clip_skip:
                 digest.update(f"without its last {self.clip_skip}".encode())
+            if role == "text" and self.precision != "fp32":
+                digest.update(f"in {self.precision}".encode())
             self._fingerprints[role] = digest.hexdigest()
         return self._fingerprints[role]
 

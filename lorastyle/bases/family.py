@@ -102,7 +102,8 @@ class Family(Protocol):
         """Whether a base laid out like this, without a marker, is of this family."""
 
     def loaders(self, layout: Layout) -> Mapping[str, Callable[[], Any]]:
-        """For each part how to load it, in fp32; loading raises BadFile where a file cannot be used."""
+        """For each part how to load it, in the numbers that `layout` asks for; loading raises BadFile where a file
+        cannot be used."""
 
     def tiny(self, seed: int) -> Parts:
         """A base of the real classes with few, random weights, for tests."""

@@ -23,11 +23,12 @@ _PACKED = re.compile(r"(?:^|\.)(?:scaled_fp8|scale_weight|weight_scale|comfy_qua
 @dataclass(frozen=True)
 class Layout:
     """A diffusers folder (`configs`: the configuration of each part by name) or a single checkpoint file
-    (`tensors`: the shape of each tensor by name)."""
+    (`tensors`: the shape of each tensor by name). `halved`: the parts that are to be loaded in bf16 instead of fp32."""
 
     path: Path
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    halved: frozenset[str] = frozenset()
 
     @property
     def marker(self) -> str | None:

@@ -1,6 +1,7 @@
 """Loading a base from wherever it is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,19 +12,24 @@ from lorastyle.bases.layout import Layout, read_layout
 from lorastyle.bases.loading import quiet
 from lorastyle.bases.parts import Parts
 from lorastyle.errors import BadInput, Unsupported
+from lorastyle.recipe import Precision
 
 EMBEDDED = {"pocket": Path(__file__).parent / "pocket", "pocket-flux": Path(__file__).parent / "pocket_flux"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_base(source: str | Path = "pocket", device: torch.device | str | None = None) -> Base:
+def load_base(
+    source: str | Path = "pocket", device: torch.device | str | None = None, precision: Precision = "fp32"
+) -> Base:
     """The base at `source`: "pocket", "pocket-flux", a diffusers folder, a .safetensors checkpoint, or a hub id.
 
-    Its parts are loaded when they are first used, in fp32. Only a hub id, and a single checkpoint without a folder of
+    Its parts are loaded when they are first used. Only a hub id, and a single checkpoint without a folder of
     configurations beside it, ask the network.
 
     Args:
         device: where it computes; by default the one that accelerate chooses.
+        precision: what the denoiser and the text encoders are held in and compute with. In "bf16" they take half the
+            memory; the autoencoder, and what loses most by it in the others, stay fp32.
 
     Raises:
         BadInput: there is nothing at `source`, and the hub has no such base or cannot be reached.
@@ -32,7 +38,9 @@ def load_base(source: str | Path = "pocket", device: torch.device | str | None =
     """
     layout = read_layout(_located(source))
     family = detect(layout)
-    base = Base(_name(source), family, Parts(family.loaders(layout)), source=layout.path)
+    if precision == "bf16":
+        layout = replace(layout, halved=frozenset({*family.roles["denoiser"], *family.roles["text"]}))
+    base = Base(_name(source), family, Parts(family.loaders(layout)), precision=precision, source=layout.path)
     base.to(device or _default_device())
     return base
 

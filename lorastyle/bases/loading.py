@@ -1,9 +1,10 @@
-"""Loading the parts of a base from its files: safetensors only, in fp32, nothing missing in silence."""
+"""Loading the parts of a base from its files: safetensors only, in fp32 or bf16, nothing missing in silence."""
 
 import contextlib
 import importlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def folder_loaders(layout: Layout, parts: Sequence[str]) -> dict[str, Callable[[
 
 def checkpoint_loaders(layout: Layout, parts: Sequence[str], pipeline: str) -> dict[str, Callable[[], Any]]:
     """For each part how to load it from a single checkpoint of the diffusers class named `pipeline`."""
-    return {part: partial(load_from_checkpoint, layout.path, part, parts, pipeline) for part in parts}
+    return {part: partial(load_from_checkpoint, layout, part, parts, pipeline) for part in parts}
 
 
 def companion(layout: Layout, why: str) -> Layout:
@@ -37,7 +38,7 @@ def companion(layout: Layout, why: str) -> Layout:
     beside = layout.path.with_suffix("")
     if not (beside / "model_index.json").is_file():
         raise BadFile(str(layout.path), why, f"put the folder of a diffusers pipeline of this kind at {beside}")
-    return read_layout(beside)
+    return replace(read_layout(beside), halved=layout.halved)
 
 
 def load_by_names(
@@ -66,7 +67,9 @@ def load_by_names(
             raise _incomplete(layout.path, missing)
         with safe_open(layout.path, framework="pt") as file:
             weights = {
-                name: torch.cat([_rows(file.get_slice(stored), place) for stored, place in found])
+                name: torch.cat(
+                    [_rows(file.get_slice(stored), place).to(_dtype(layout, part)) for stored, place in found]
+                )
                 for name, found in wanted.items()
             }
         model.load_state_dict(weights, assign=True)
@@ -74,10 +77,14 @@ def load_by_names(
 
 
 def _rows(stored: Any, place: Place) -> torch.Tensor:
-    """What belongs to `place` of a tensor in a file, in fp32."""
+    """What belongs to `place` of a tensor in a file."""
     share = stored.get_shape()[0] // sum(place.widths)
     first = share * sum(place.widths[: place.index])
-    return stored[first : first + share * place.widths[place.index]].float()
+    return stored[first : first + share * place.widths[place.index]]
+
+
+def _dtype(layout: Layout, part: str) -> torch.dtype:
+    return torch.bfloat16 if part in layout.halved else torch.float32
 
 
 def _kind(layout: Layout, part: str) -> Any:
@@ -104,7 +111,7 @@ def load_from_folder(layout: Layout, part: str) -> Any:
         model, told = kind.from_pretrained(
             place,
             variant=variant,
-            dtype=torch.float32,
+            dtype=_dtype(layout, part),
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
@@ -114,7 +121,7 @@ def load_from_folder(layout: Layout, part: str) -> Any:
     return _aligned(model)
 
 
-def load_from_checkpoint(path: Path, part: str, parts: Sequence[str], pipeline: str) -> Any:
+def load_from_checkpoint(layout: Layout, part: str, parts: Sequence[str], pipeline: str) -> Any:
     """One part of a single-file checkpoint, converted by diffusers.
 
     The file has neither configuration nor vocabulary. They come from the folder beside it that has its name without
@@ -122,14 +129,14 @@ def load_from_checkpoint(path: Path, part: str, parts: Sequence[str], pipeline: 
     """
     from diffusers.loaders.single_file_utils import SingleFileComponentError
 
-    beside = path.with_suffix("")
+    path, beside = layout.path, layout.path.with_suffix("")
     config = str(beside) if (beside / "model_index.json").is_file() else None
     left_out = dict.fromkeys({*parts, "safety_checker", "feature_extractor"} - {part})
     wanted = f"make sure it is whole, and put the base's configurations (the folder without weights) at {beside}"
     with quiet(), _said_plainly(path, AGAIN if config else wanted):
         kind = getattr(importlib.import_module("diffusers"), pipeline)
         try:
-            loaded = kind.from_single_file(str(path), config=config, dtype=torch.float32, **left_out)
+            loaded = kind.from_single_file(str(path), config=config, dtype=_dtype(layout, part), **left_out)
         except SingleFileComponentError as error:
             raise BadFile(str(path), f"there is no {part} in it", "use a checkpoint of the whole base") from error
     model = getattr(loaded, part)

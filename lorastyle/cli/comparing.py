@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorastyle.cli.screen import BaseName, Json, Seed, say, show
+from lorastyle.cli.screen import BaseName, Json, Numbers, Seed, say, show
 
 
 def grid(
@@ -17,13 +17,14 @@ def grid(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    precision: Numbers = "fp32",
     as_json: Json = False,
 ) -> None:
     """Draw prompts with several adapters or checkpoints at several strengths, to see which to keep."""
     import lorastyle
 
     drawn = lorastyle.compare_grid(
-        lorastyle.load_base(base),
+        lorastyle.load_base(base, precision=precision),
         adapter,
         strength or [1.0],
         prompts,

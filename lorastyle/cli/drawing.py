@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lorastyle.cli.screen import BaseName, Json, Seed, show
+from lorastyle.cli.screen import BaseName, Json, Numbers, Seed, show
 
 
 def generate(
@@ -17,14 +17,16 @@ def generate(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    precision: Numbers = "fp32",
     as_json: Json = False,
 ) -> None:
     """Draw prompts with a base and any number of adapters."""
     import lorastyle
 
     adapters: dict[Any, float] = strengths(adapter or [])
+    loaded = lorastyle.load_base(base, precision=precision)
     images = lorastyle.generate(
-        lorastyle.load_base(base), prompts, adapters, negative=negative, seed=seed or 0, steps=steps, guidance=guidance
+        loaded, prompts, adapters, negative=negative, seed=seed or 0, steps=steps, guidance=guidance
     )
     paths = [out / f"{seed or 0}-{number}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ Root = Annotated[
         show_default="~/lorastyle",
         help="The studio's folder.",
     ),
+]
+Numbers = Annotated[
+    Literal["fp32", "bf16"], typer.Option("--precision", help="bf16 takes half the memory; for recent graphics cards.")
 ]
 User = Annotated[str, typer.Option("--user", help="Whose it is, in a studio with a login.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]

@@ -62,7 +62,9 @@ def estimate(
     import lorastyle
 
     chosen = recipe_from(recipe, settings, purpose=purpose, steps=steps, rank=rank)
-    told = lorastyle.estimate(lorastyle.load_base(base), lorastyle.Dataset.open(data), chosen, start=start)
+    told = lorastyle.estimate(
+        lorastyle.load_base(base, precision=chosen.precision), lorastyle.Dataset.open(data), chosen, start=start
+    )
     show(asdict(told), as_json)
 
 
@@ -88,7 +90,7 @@ def run_training(
     say("Loading the base ...")
     import lorastyle
 
-    base = lorastyle.load_base(base_name)
+    base = lorastyle.load_base(base_name, precision=recipe.precision)
     for remark in [*data.remarks(recipe.resolution or base.resolution, base.divisor), *recipe.warnings()]:
         say(f"Note: {remark}")
     begun = time.perf_counter()

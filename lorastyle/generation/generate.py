@@ -63,7 +63,7 @@ def generate(
     if isinstance(prompts, str):
         raise BadInput("prompts", "this is one text, not a list of prompts", "put it into a list")
     skip = base.clip_skip if clip_skip is None else clip_skip
-    base = base.set_for(Recipe(clip_skip=skip, zero_terminal_snr=zero_terminal_snr))
+    base = base.set_for(Recipe(clip_skip=skip, zero_terminal_snr=zero_terminal_snr, precision=base.precision))
     guidance = base.guidance if guidance is None else guidance
     most = base.noise.steps
     _require(1 <= steps <= most, "steps", steps, f"choose 1 to {most}; 20 to 50 are usual")
@@ -107,6 +107,7 @@ def generate(
         "height": height or base.resolution,
         "clip_skip": skip,
         "zero_terminal_snr": zero_terminal_snr,
+        "precision": base.precision,
     }
     told = {name: used(given) for given, name in names.items()}
     for image, row in zip(images, rows, strict=True):

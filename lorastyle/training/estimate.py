@@ -3,15 +3,18 @@
 estimate = lorastyle.estimate(base, lorastyle.Dataset.open("photos"), lorastyle.Recipe(purpose="character"))
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from lorastyle.adapters.file import Adapter
 from lorastyle.bases.base import Base
+from lorastyle.bases.layout import read_layout
 from lorastyle.data.dataset import Dataset, Sample
 from lorastyle.generation.sampling import Row, sample
 from lorastyle.recipe import Recipe, held_out_images
@@ -82,8 +85,8 @@ def estimate(
     data = data.on_background(recipe.background)
     recipe = recipe.resolved(base.preset(recipe.purpose), len(data), base.resolution, base.guidance)
     base, free = base.set_for(recipe), free_memory(base.device)
-    if (weights := _weights_on_disk(base)) > free:
-        return _told(recipe, 0.0, weights, free)
+    if (weights := _weights(base)) > free:
+        return _told(recipe, base.device, 0.0, weights, free)
     with Peak(base.device) as peak:
         prompts = publishing.prompts(data, recipe)
         examples = prepare(base, _largest(base, data, recipe), recipe.changed({"held_out": 0.0}), prompts[:1])
@@ -97,9 +100,9 @@ def estimate(
         probe = _probe(base, examples, recipe, recipe.batch, given, progress)
         needed, step = max(peak.bytes, probe.bytes), probe.step
     if not probe.step:
-        return _told(recipe, 0.0, max(needed, free + 1), free)
+        return _told(recipe, base.device, 0.0, max(needed, free + 1), free)
     seconds = _seconds(recipe, len(data), len(prompts), encoding, step, probe.picture)
-    return _told(recipe, seconds, needed, free)
+    return _told(recipe, base.device, seconds, needed, free)
 
 
 def _probe(
@@ -176,31 +179,33 @@ def _largest(base: Base, data: Dataset, recipe: Recipe) -> Dataset:
     return replace(data, samples=(max(data.samples, key=pixels),))
 
 
-def _weights_on_disk(base: Base) -> int:
-    """The bytes of the denoiser's files, which it will hold at least; 0 where it was not read from files."""
+def _weights(base: Base) -> int:
+    """The bytes that it will hold of weights at least; 0 where it was not read from files."""
     if base.source is None:
         return 0
-    if base.source.is_file():
-        return base.source.stat().st_size
-    found = [path for part in base.role("denoiser") for path in (base.source / part).glob("*.safetensors")]
-    # The same weights may lie beside each other in half the precision, which are not read then.
-    return sum(path.stat().st_size for path in found if ".fp16." not in path.name)
+    layout = read_layout(base.source)
+    held = (
+        [base.source] if layout.tensors else [file for part in base.role("denoiser") for file in layout.weights(part)]
+    )
+    numbers = sum(math.prod(shape) for file in held for shape in read_layout(file).tensors.values())
+    return numbers * (2 if base.precision == "bf16" else 4)
 
 
-def _told(recipe: Recipe, seconds: float, needed: int, free: int) -> Estimate:
+def _told(recipe: Recipe, device: torch.device, seconds: float, needed: int, free: int) -> Estimate:
     assert recipe.steps is not None, "the recipe is not resolved"
     fits = needed <= free
     if fits:
         advice = f"It takes about {_duration(seconds)} and {_gigabytes(needed)} of memory."
     else:
-        less = _ways_to_less(recipe) or "Train on a smaller base, or on a computer with more memory."
+        less = _ways_to_less(recipe, device) or "Train on a smaller base, or on a computer with more memory."
         advice = f"It needs about {_gigabytes(needed)} of memory, and {_gigabytes(free)} are free here. {less}"
     return Estimate(recipe.steps, seconds, needed, free, fits, advice)
 
 
-def _ways_to_less(recipe: Recipe) -> str:
+def _ways_to_less(recipe: Recipe, device: torch.device) -> str:
     ways = [
         (recipe.batch > 1, "set the batch to 1"),
+        (recipe.precision == "fp32" and device.type != "cpu", "set the precision to bf16"),  # processors are slow in it
         (not recipe.gradient_checkpointing, "switch gradient checkpointing on"),
         ((recipe.resolution or 0) > 512, "train at 512 pixels"),
     ]

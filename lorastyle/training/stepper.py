@@ -1,7 +1,7 @@
 """The state of a run and its step: the factors, their averages and the optimizer. All else follows from the step."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
@@ -114,11 +114,10 @@ class Stepper:
         """Add the gradient of these rows' mean loss; the routing stays open until backward is through."""
         routing = self.routing(len(rows))
         with self.injection.router.use(routing):
-            with self.autocast():
-                losses = denoising_losses(self.base, rows, self.encode, self.recipe.min_snr)
-                if self.recipe.preservation and self.step % 2:
-                    held = preservation_losses(self.base, rows, self.encode, self.injection.router, routing)
-                    losses = losses + self.recipe.preservation * held
+            losses = denoising_losses(self.base, rows, self.encode, self.recipe.min_snr)
+            if self.recipe.preservation and self.step % 2:
+                held = preservation_losses(self.base, rows, self.encode, self.injection.router, routing)
+                losses = losses + self.recipe.preservation * held
             if not torch.isfinite(losses).all():
                 bad = int((~torch.isfinite(losses)).nonzero()[0])
                 raise self.diverged(rows[bad:], "the loss")
@@ -128,12 +127,6 @@ class Stepper:
 
     def routing(self, rows: int) -> Routing:
         return self.injection.route([{MEMBER: 1.0}] * rows)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        # Entered anew for each step: its cache of cast weights would go stale on factors that change.
-        if self.recipe.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16)
 
     def encode(self, captions: Sequence[str]) -> Conditioning:
         if self.recipe.text_encoder_learning_rate:
@@ -165,10 +158,7 @@ class Stepper:
         return self.held_out(Routing.base)
 
     def held_out(self, routing: Callable[[int], Routing]) -> float:
-        with self.autocast():
-            return held_out_loss(
-                self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing
-            )
+        return held_out_loss(self.base, self.examples, self.recipe.seed, self.encode, self.injection.router, routing)
 
     # the state
 

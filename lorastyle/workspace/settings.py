@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorastyle import files
 from lorastyle.errors import BadFile, BadInput
+from lorastyle.settings import Precision
 
 GIB = 2**30
 
@@ -56,6 +57,10 @@ class StudioSettings(_Table):
     theme: Literal["system", "light", "dark"] = Field(default="system", description="Dark, light, or as the system is.")
     default_base: Annotated[str, Field(min_length=1)] = Field(
         default="pocket", description="The base that is chosen for a new training."
+    )
+    precision: Precision = Field(
+        default="fp32",
+        description="What bases are held in for drawing. bf16 takes half the memory, and suits recent graphics cards.",
     )
     model_folders: list[str] = Field(
         default=[], description="Folders that bases may be taken from, besides the hub and what ships with lorastyle."

@@ -41,6 +41,7 @@ def test_all_parameters_are_in_the_file(base: Base, ink: Path, tmp_path: Path) -
         "height": 64,
         "clip_skip": 0,
         "zero_terminal_snr": False,
+        "precision": "fp32",
         "base": "tiny",
         "family": base.family.name,
     }

@@ -187,6 +187,12 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
+def test_the_studio_draws_in_its_precision(work: Work, adapter: Path) -> None:
+    Workspace(work.root).save_settings({"precision": "bf16"})
+    drawn = do(work, "generate", prompts=["a cat"], adapters={str(adapter): 1.0}, steps=1)["images"]
+    assert lorastyle.read_parameters(Path(drawn[0]))["precision"] == "bf16"
+
+
 def test_publishing_needs_a_token(work: Work, adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(BadInput, match="no token"):

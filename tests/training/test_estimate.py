@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lorastyle import BadInput, estimate, load_base, train
 from lorastyle.training import estimate as module
@@ -82,10 +83,13 @@ def test_running_out_of_memory_is_an_answer(base, data, recipe, monkeypatch):
 def test_weights_larger_than_the_memory_are_not_loaded(base, data, recipe, monkeypatch, tmp_path):
     base.family.pipeline(base.family.tiny(0)).save_pretrained(tmp_path / "saved")
     (weights,) = (tmp_path / "saved" / "unet").glob("*.safetensors")
-    monkeypatch.setattr(module, "free_memory", lambda device: weights.stat().st_size - 1)
+    numbers = sum(weight.numel() for weight in load_file(weights).values())
+    monkeypatch.setattr(module, "free_memory", lambda device: 2 * numbers - 1)
     monkeypatch.setattr(module, "prepare", lambda *_: pytest.fail("it was loaded"))
     told = estimate(load_base(tmp_path / "saved"), data, recipe)
-    assert (told.fits, told.memory_bytes) == (False, weights.stat().st_size)
+    assert (told.fits, told.memory_bytes) == (False, 4 * numbers)
+    halved = estimate(load_base(tmp_path / "saved", precision="bf16"), data, recipe.changed({"precision": "bf16"}))
+    assert (halved.fits, halved.memory_bytes) == (False, 2 * numbers)
 
 
 def test_it_can_be_ended_and_goes_on_from_adapters(base, data, recipe, tmp_path):

@@ -56,7 +56,7 @@ def check(kind, base, data, recipe, folder):
     (alone,) = generate(base, ["zorvex"], **settings)
     (drawn,) = generate(base, ["zorvex"], {run.adapter: 4.0}, **settings)
     assert drawn.tobytes() != alone.tobytes()
-    for layer in adapter.factors:
+    for layer in (layer for layer in adapter.factors if layer.startswith("unet.")):
         weight = base.models["unet"].get_submodule(layer.partition(".")[2]).weight
         change = adapter.change(layer, weight)
         assert change.shape == weight.shape
@@ -67,6 +67,18 @@ def check(kind, base, data, recipe, folder):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_kind_trains_resumes_loads_and_draws(kind, base, data, recipe, tmp_path):
     check(kind, base, data, recipe, tmp_path)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_trains_resumes_loads_and_draws_on_a_base_in_bf16(kind, base, data, recipe, tmp_path):
+    base.pipeline.save_pretrained(tmp_path / "base")
+    halved = lorastyle.load_base(tmp_path / "base", device="cpu", precision="bf16")
+    learning = {"precision": "bf16", "text_encoder_learning_rate": 1e-3, "steps": 2, "checkpoint_every": 1}
+    run = check(kind, halved, data, recipe.changed(learning), tmp_path)
+    held = lorastyle.load_adapter(run.adapter).factors.values()
+    assert {factor.dtype for factors in held for factor in factors.values()} == {torch.float32}
+    with pytest.raises(BadInput, match=r"recipe\.precision: it is fp32, but base is loaded in bf16"):
+        train(halved, data, recipe, out=tmp_path / "other")
 
 
 def test_a_kind_from_outside_trains_resumes_loads_draws_and_is_exported(halved, base, data, recipe, tmp_path):

@@ -425,11 +425,11 @@ def test_settings_are_changed_and_checked(pages: Pages, tmp_path: Path) -> None:
     limits = pages.workspace.settings.limits.model_dump()
     shown = [value / 2**30 if name.endswith("bytes") else value for name, value in limits.items()]
     shown[list(limits).index("rank")] = 64
-    pages.press("settings_save", "pocket", f"{tmp_path}\n", "dark", *shown)
+    pages.press("settings_save", "pocket", "fp32", f"{tmp_path}\n", "dark", *shown)
     now = pages.workspace.settings
     assert (now.theme, now.model_folders) == ("dark", [str(tmp_path)])
     assert now.limits.model_dump() == limits | {"rank": 64}
-    assert "no such folder" in pages.refusal("settings_save", "pocket", "/no/such", "dark", *shown)
+    assert "no such folder" in pages.refusal("settings_save", "pocket", "fp32", "/no/such", "dark", *shown)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_settings_are_changed_and_checked(pages: Pages, tmp_path: Path) -> None:
 def test_a_limit_that_cannot_be_used_is_called_by_its_name(pages: Pages, limit: str, value: Any, said: str) -> None:
     limits = pages.workspace.settings.limits.model_dump()
     shown = {name: round(value / 2**30, 3) if name.endswith("bytes") else value for name, value in limits.items()}
-    assert said in pages.refusal("settings_save", "pocket", "", "dark", *(shown | {limit: value}).values())
+    assert said in pages.refusal("settings_save", "pocket", "fp32", "", "dark", *(shown | {limit: value}).values())
 
 
 def test_limits_that_are_shown_rounded_stay_as_they_are(pages: Pages) -> None:
@@ -455,7 +455,7 @@ def test_limits_that_are_shown_rounded_stay_as_they_are(pages: Pages) -> None:
     shown = [round(value / 2**30, 3) if name.endswith("bytes") else value for name, value in limits.items()]
     shown[list(limits).index("rank")] = 32
     shown[list(limits).index("disk_bytes")] = 0.5
-    pages.press("settings_save", "pocket", "", "dark", *shown)
+    pages.press("settings_save", "pocket", "fp32", "", "dark", *shown)
     assert workspace.settings.limits.model_dump() == limits | {"rank": 32, "disk_bytes": 2**29}
     shown[list(limits).index("rank")] = None
-    assert "give a number" in pages.refusal("settings_save", "pocket", "", "dark", *shown).lower()
+    assert "give a number" in pages.refusal("settings_save", "pocket", "fp32", "", "dark", *shown).lower()

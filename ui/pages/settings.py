@@ -46,6 +46,7 @@ def page(workspace: Workspace) -> None:
         bases = bases_of(workspace)
         return [
             gr.Dropdown(bases, value=now.default_base, interactive=may),
+            gr.Radio(value=now.precision, interactive=may),
             gr.Textbox("\n".join(now.model_folders) if may else "", visible=may),
             gr.Radio(value=now.theme, interactive=may),
             *(gr.Number(_shown(name, now), interactive=may) for name in type(now.limits).model_fields),
@@ -55,11 +56,15 @@ def page(workspace: Workspace) -> None:
             _published(now),
         ]
 
-    def change(request: gr.Request, base: str, folders: str, theme: str, **limits: float | None) -> dict[str, Any]:
+    def change(
+        request: gr.Request, base: str, precision: str, folders: str, theme: str, **limits: float | None
+    ) -> dict[str, Any]:
         if not may_administer(request):
             raise BadInput("Settings", "only the person who runs this studio can change them", "ask them to")
         listed = [line.strip() for line in (folders or "").splitlines() if line.strip()]
-        asked: dict[str, Any] = {"default_base": base, "model_folders": listed, "theme": theme}
+        asked: dict[str, Any] = {
+            "default_base": base, "precision": precision, "model_folders": listed, "theme": theme
+        }  # fmt: skip
         now = workspace.settings  # bytes are shown rounded: what stands as it was shown stays what it is
         changed = {name: value for name, value in limits.items() if value != _shown(name, now)}
         asked |= {f"limits.{name}": _meant(name, value, now) for name, value in changed.items()}
@@ -74,7 +79,7 @@ def page(workspace: Workspace) -> None:
     record = gr.JSON(visible=False, label="Settings")
     done = save.click(told(change), general, [record], inputs_kwargs=limits, api_name="settings_save")
     done.success(told(saved), None, [used, published], **QUIET)
-    done.success(None, [general[2]], None, js=SHOW_THEME, api_visibility="private")
+    done.success(None, [general[3]], None, js=SHOW_THEME, api_visibility="private")
 
 
 def _general(settings: StudioSettings) -> list[Any]:
@@ -82,6 +87,7 @@ def _general(settings: StudioSettings) -> list[Any]:
     return [
         gr.Dropdown([settings.default_base], value=settings.default_base, label="Base for new trainings",
                     info=help["default_base"], allow_custom_value=True),
+        gr.Radio(["fp32", "bf16"], value=settings.precision, label="Precision of drawing", info=help["precision"]),
         gr.Textbox(visible=False, label="Folders with models", lines=3,
                    info=f"{help['model_folders']} One on each line.", placeholder="/path/to/models"),
         gr.Radio([("As the system is", "system"), ("Light", "light"), ("Dark", "dark")], value=settings.theme,

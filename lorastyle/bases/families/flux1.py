@@ -125,7 +125,7 @@ class Flux(Family):
         held = [part for part, begins in HELD.items() if any(name.startswith(begins) for name in layout.tensors)]
         return {
             **folder_loaders(beside, [part for part in PARTS if part not in ("transformer", *held)]),
-            **{part: partial(load_from_checkpoint, layout.path, part, PARTS, self.pipeline_class) for part in held},
+            **{part: partial(load_from_checkpoint, layout, part, PARTS, self.pipeline_class) for part in held},
             "transformer": partial(load_by_names, layout, beside, "transformer", stored, PREFIX),
         }
 

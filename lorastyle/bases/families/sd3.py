@@ -118,7 +118,7 @@ class StableDiffusion3(Family):
         beside = companion(layout, "a checkpoint of Stable Diffusion 3 has no configurations and seldom all encoders")
         return {
             **folder_loaders(beside, [part for part in _present(beside) if part not in held]),
-            **{part: partial(load_from_checkpoint, layout.path, part, PARTS, self.pipeline_class) for part in held},
+            **{part: partial(load_from_checkpoint, layout, part, PARTS, self.pipeline_class) for part in held},
         }
 
     def _holds(self, layout: Layout, part: str) -> bool:

@@ -14,6 +14,7 @@ from lorastyle.jobs import tasks
 from lorastyle.jobs.worker.bases import WarmBase
 from lorastyle.jobs.worker.log import logger
 from lorastyle.jobs.worker.publishing import publish
+from lorastyle.settings import Precision
 
 TOLD_EVERY = 20  # steps, in the log
 
@@ -46,9 +47,14 @@ class Work:
         """As they stand now: they may have been changed while the job waited."""
         return lorastyle.Workspace(self.root).jobs.limits
 
-    def base(self, name: str) -> "lorastyle.Base":
+    @property
+    def precision(self) -> Precision:
+        """What the studio draws in."""
+        return lorastyle.Workspace(self.root).settings.precision
+
+    def base(self, name: str, precision: Precision = "fp32") -> "lorastyle.Base":
         self.say(f"Loading the base {Path(name).name}")
-        return self.warm.get(name)
+        return self.warm.get(name, precision)
 
     def say(self, message: str) -> None:
         logger.info(message)
@@ -100,9 +106,10 @@ class _Steps:
 def _read(
     settings: tasks.Train | tasks.Probe, work: Work
 ) -> "tuple[lorastyle.Base, lorastyle.Dataset, lorastyle.Recipe]":
-    base = work.base(settings.base)
+    recipe = lorastyle.Recipe(**settings.recipe)
+    base = work.base(settings.base, recipe.precision)
     work.say("Reading the images")
-    data, recipe = lorastyle.Dataset.open(work.path(settings.data)), lorastyle.Recipe(**settings.recipe)
+    data = lorastyle.Dataset.open(work.path(settings.data))
     start = work.path(settings.start) if settings.start else None
     if start is None or start.is_file():  # a run that has begun keeps a copy, and does without it
         whole = _taking_over(recipe, start, base) if start else recipe
@@ -150,7 +157,7 @@ def caption(settings: tasks.Caption, work: Work) -> dict[str, Any]:
 
 
 def generate(settings: tasks.Generate, work: Work) -> dict[str, Any]:
-    base = work.base(settings.base)
+    base = work.base(settings.base, work.precision)
     limits = work.limits
     limits.check("resolution", settings.width or base.resolution, "generate.width")
     limits.check("resolution", settings.height or base.resolution, "generate.height")
@@ -174,7 +181,7 @@ def generate(settings: tasks.Generate, work: Work) -> dict[str, Any]:
 
 
 def grid(settings: tasks.Grid, work: Work) -> dict[str, Any]:
-    base = work.base(settings.base)
+    base = work.base(settings.base, work.precision)
     work.limits.check("resolution", base.resolution, "grid.base")
     work.say("Drawing")
     drawn = lorastyle.compare_grid(
