@@ -4,11 +4,12 @@ merged = lorastyle.merge(lorastyle.load_base("model.safetensors"), {"ink.safeten
 """
 
 import itertools
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -54,8 +55,8 @@ def merge(base: Base, adapters: Strengths, out: Path | str) -> Path:
         raise BadInput(str(out), "this base is a single .safetensors file", "let the name of the new one end so too")
     else:
         places = _places_in_checkpoint(base, read)
-        tensors, metadata = _changed(base.source, places)
-        files.write_bytes(out, safetensors.torch.save(tensors, metadata))
+        with files.new_file(out) as new:
+            _copy_changed(base.source, new, places)
     return out
 
 
@@ -119,9 +120,9 @@ def _merge_part(layout: Layout, part: str, uses: Mapping[str, Uses], beside: Pat
                 for plain, use in uses.items()
                 for before in ("", "text_model.")
             }
-            tensors, metadata = _changed(path, places, part=True)
-            missing -= {name.removeprefix("text_model.").removesuffix(".weight") for name in tensors}
-            safetensors.torch.save_file(tensors, beside / path.name, metadata)
+            with (beside / path.name).open("wb") as new:
+                found = _copy_changed(path, new, places, part=True)
+            missing -= {name.removeprefix("text_model.").removesuffix(".weight") for name in found}
         elif path.is_file() and (path in weights or path.suffix not in (".safetensors", *PICKLES)):
             shutil.copyfile(path, beside / path.name)
     if missing:
@@ -146,24 +147,40 @@ def _places_in_checkpoint(base: Base, adapters: Sequence[tuple[Adapter, float]])
     return places
 
 
-def _changed(
-    path: Path, places: Mapping[str, Mapping[Place, Uses]], part: bool = False
-) -> tuple[dict[str, Tensor], dict[str, str] | None]:
-    """The tensors of a file with the changes in them, and the strings of its header.
+def _copy_changed(
+    path: Path, new: BinaryIO, places: Mapping[str, Mapping[Place, Uses]], part: bool = False
+) -> list[str]:
+    """Copy a file and write the tensors that change over their places: never more than one is in memory.
 
-    part: whether other files may hold what is not here.
+    Args:
+        part: whether other files may hold what is not here.
+
+    Returns:
+        The names of the tensors that changed.
     """
+    with path.open("rb") as old:
+        shutil.copyfileobj(old, new)
+    begins, changed = _begins(path), []
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, layers in places.items():
-        held = next((one for one in (name, _without_prefix(name)) if one in tensors), None)
-        if held is None and not part:
-            what = f"there is no {name} in it, which is adapted"
-            raise BadFile(str(path), what, "use the base that the adapter is for, whole")
-        if held is not None:
-            tensors[held] = _with_changes(str(path), held, tensors[held], layers)
-    return tensors, metadata
+        for name, layers in places.items():
+            held = next((one for one in (name, _without_prefix(name)) if one in begins), None)
+            if held is None and not part:
+                what = f"there is no {name} in it, which is adapted"
+                raise BadFile(str(path), what, "use the base that the adapter is for, whole")
+            if held is not None:
+                tensor = _with_changes(str(path), held, file.get_tensor(held), layers)
+                new.seek(begins[held])
+                new.write(tensor.contiguous().view(torch.uint8).numpy().data)
+                changed.append(held)
+    return changed
+
+
+def _begins(path: Path) -> dict[str, int]:
+    """Where in a .safetensors file the bytes of each tensor begin: offsets in its header count from that one's end."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {name: 8 + length + told["data_offsets"][0] for name, told in header.items() if name != "__metadata__"}
 
 
 def _without_prefix(name: str) -> str:
