@@ -17,6 +17,8 @@ def generate(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    width: Annotated[int | None, typer.Option(help="In pixels; by default the base's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="In pixels; by default the base's own.")] = None,
     precision: Numbers = "fp32",
     as_json: Json = False,
 ) -> None:
@@ -26,7 +28,15 @@ def generate(
     adapters: dict[Any, float] = strengths(adapter or [])
     loaded = lorastyle.load_base(base, precision=precision)
     images = lorastyle.generate(
-        loaded, prompts, adapters, negative=negative, seed=seed or 0, steps=steps, guidance=guidance
+        loaded,
+        prompts,
+        adapters,
+        negative=negative,
+        seed=seed or 0,
+        steps=steps,
+        guidance=guidance,
+        width=width,
+        height=height,
     )
     paths = [out / f"{seed or 0}-{number}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):

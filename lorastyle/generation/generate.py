@@ -2,9 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -32,7 +33,7 @@ def generate(
     height: int | None = None,
     batch: int = 4,
     clip_skip: int | None = None,
-    zero_terminal_snr: bool = False,
+    zero_terminal_snr: bool | None = None,
     numbers: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
@@ -48,7 +49,7 @@ def generate(
         steps: of denoising. `guidance`: how closely to follow the prompt, 1 is off; by default the base's own.
         width, height: in pixels; by default the base's own resolution.
         batch: how many pictures are drawn at once.
-        clip_skip, zero_terminal_snr: as the adapters' recipes have them; by default as the base is set.
+        clip_skip, zero_terminal_snr: by default as the recipes of the adapters have them, where they agree.
         numbers: with the seed they fix the noise that each picture begins as; by default the places in the list. The
             same number for two prompts, or for two sets of adapters, makes their pictures comparable.
         progress: called after each step with the steps done and the steps in all; what it raises ends the drawing.
@@ -62,33 +63,30 @@ def generate(
     """
     if isinstance(prompts, str):
         raise BadInput("prompts", "this is one text, not a list of prompts", "put it into a list")
-    skip = base.clip_skip if clip_skip is None else clip_skip
-    base = base.set_for(Recipe(clip_skip=skip, zero_terminal_snr=zero_terminal_snr, precision=base.precision))
+    strengths = _strengths(adapters, len(prompts))
+    names = {given: _name(given, number) for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)), 1)}
+    loaded = {name: _read(base, given) for given, name in names.items()}
+    recipe = _as_taught(base, loaded.values(), clip_skip, zero_terminal_snr)
+    base = base.set_for(recipe)
     guidance = base.guidance if guidance is None else guidance
+    _check_guidance(base, guidance, negative)
     most = base.noise.steps
     _require(1 <= steps <= most, "steps", steps, f"choose 1 to {most}; 20 to 50 are usual")
-    _require(math.isfinite(guidance) and guidance >= 0, "guidance", guidance, "choose 1 (off) or more, such as 5")
-    _require(not negative or guidance > 1, "negative", "a negative prompt without guidance", "choose guidance above 1")
-    if negative and base.embeds_guidance:
-        what = f"{base.name} draws in one go, guidance included, and reads no negative prompt"
-        raise BadInput("negative", what, "leave it out")
     _require(batch >= 1, "batch", batch, "choose 1 or more")
     for name, side in (("width", width), ("height", height)):
         fits = side is None or (side > 0 and side % base.divisor == 0)
         _require(fits, name, side, f"choose a multiple of {base.divisor}")
-    strengths = _strengths(adapters, len(prompts))
     numbers = list(range(len(prompts)) if numbers is None else numbers)
     if len(numbers) != len(prompts):
         what = f"there are {len(numbers)} numbers for {len(prompts)} prompts"
         raise BadInput("numbers", what, "give one for each prompt")
-    names = {given: _name(given, number) for number, given in enumerate(dict.fromkeys(itertools.chain(*strengths)), 1)}
     rows = [
         Row(prompt, negative, seed, number, {names[given]: strength for given, strength in wanted.items()})
         for number, prompt, wanted in zip(numbers, prompts, strengths, strict=True)
     ]
     count = _Counter(progress, steps * math.ceil(len(rows) / batch))
     images: list[Image.Image] = []
-    with _injected(base, {name: _read(base, given) for given, name in names.items()}) as injection:
+    with _injected(base, loaded) as injection:
         for start in range(0, len(rows), batch):
             images += sample(
                 base,
@@ -105,14 +103,22 @@ def generate(
         "guidance": guidance,
         "width": width or base.resolution,
         "height": height or base.resolution,
-        "clip_skip": skip,
-        "zero_terminal_snr": zero_terminal_snr,
-        "precision": base.precision,
+        "clip_skip": recipe.clip_skip,
+        "zero_terminal_snr": recipe.zero_terminal_snr,
+        "precision": recipe.precision,
     }
     told = {name: used(given) for given, name in names.items()}
     for image, row in zip(images, rows, strict=True):
         image.info.update(texts(base, row, told, settings))
     return images
+
+
+def _check_guidance(base: Base, guidance: float, negative: str) -> None:
+    _require(math.isfinite(guidance) and guidance >= 0, "guidance", guidance, "choose 1 (off) or more, such as 5")
+    _require(not negative or guidance > 1, "negative", "a negative prompt without guidance", "choose guidance above 1")
+    if negative and base.embeds_guidance:
+        what = f"{base.name} draws in one go, guidance included, and reads no negative prompt"
+        raise BadInput("negative", what, "leave it out")
 
 
 def _require(holds: bool, where: str, given: object, do: str) -> None:
@@ -138,6 +144,23 @@ def _read(base: Base, given: Path | str | Adapter) -> Adapter:
         what = f"it was made for a base of the family {adapter.family}, and {base.name} is of {base.family.name}"
         raise BadInput(_called(given), what, "use the base it was made for")
     return adapter
+
+
+def _as_taught(
+    base: Base, adapters: Collection[Adapter], clip_skip: int | None, zero_terminal_snr: bool | None
+) -> Recipe:
+    """What the base is to be set for."""
+    if clip_skip is None:
+        clip_skip = _agreed(adapters, "clip_skip", base.clip_skip)
+    if zero_terminal_snr is None:  # one that predicts the noise cannot, though an adapter for its like was made so
+        zero_terminal_snr = base.noise.prediction == "v_prediction" and _agreed(adapters, "zero_terminal_snr", False)
+    return Recipe(clip_skip=clip_skip, zero_terminal_snr=zero_terminal_snr, precision=base.precision)
+
+
+def _agreed(adapters: Collection[Adapter], setting: str, otherwise: Any) -> Any:
+    """What the recipes of all adapters that have one say."""
+    told = [adapter.recipe[setting] for adapter in adapters if setting in adapter.recipe]
+    return told[0] if told and all(one == told[0] for one in told) else otherwise
 
 
 def _called(given: Path | str | Adapter) -> str:

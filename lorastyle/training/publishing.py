@@ -78,6 +78,7 @@ def write_samples(run: Run, studio: Studio, step: int) -> None:
         "height": base.resolution,
         "clip_skip": recipe.clip_skip,
         "zero_terminal_snr": recipe.zero_terminal_snr,
+        "precision": recipe.precision,
         "trained_steps": step,
     }
     for row, image in zip(studio.rows(1.0), studio.draw(1.0), strict=True):

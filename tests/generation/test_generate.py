@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,6 +73,41 @@ def test_clip_skip_changes_the_picture(base: Base) -> None:
         plain, skipping = (generate(base, ["a cat"], clip_skip=skip, **FEW) for skip in (0, 1))
         assert furthest(plain, skipping) > 0
         assert furthest(skipping, generate(base.set_for(Recipe(clip_skip=1)), ["a cat"], **FEW)) == 0
+
+
+def test_adapters_draw_as_their_recipes_read_prompts_where_these_agree(
+    base: Base, make: Callable[[int], Adapter]
+) -> None:
+    if base.embeds_guidance:
+        pytest.skip("it has no layers of CLIP to leave out")
+    plain, foreign = make(1), make(2)
+    skipping = replace(plain, recipe={"clip_skip": 1})
+
+    def drawn(*adapters: Adapter, **settings: int) -> tuple[bytes, int]:
+        (image,) = generate(base, ["a cat"], dict.fromkeys(adapters, 1.0), **FEW, **settings)
+        return image.tobytes(), json.loads(image.info["lorastyle"])["clip_skip"]
+
+    assert drawn(skipping) == drawn(plain, clip_skip=1) != drawn(plain)
+    assert drawn(skipping, foreign) == drawn(plain, foreign, clip_skip=1)
+    assert drawn(skipping, replace(foreign, recipe={"clip_skip": 0})) == drawn(plain, foreign)
+    assert drawn(skipping, clip_skip=0) == drawn(plain)
+
+
+def test_adapters_draw_with_the_noise_of_their_recipes_where_the_base_can(
+    base: Base, make: Callable[[int], Adapter]
+) -> None:
+    ending = replace(make(1), recipe={"zero_terminal_snr": True})
+    drawn = [generate(one, ["a cat"], {ending: 1.0}, **FEW)[0] for one in (base, predicting_v(base))]
+    told = [json.loads(image.info["lorastyle"])["zero_terminal_snr"] for image in drawn]
+    assert told == [False, base.noise.prediction == "epsilon"]
+
+
+def predicting_v(base: Base) -> Base:
+    if base.noise.prediction == "flow":
+        return base
+    scheduler = base.parts["scheduler"]
+    changed = type(scheduler).from_config(scheduler.config, prediction_type="v_prediction")
+    return Base("tiny", base.family, base.parts.replaced(scheduler=changed))
 
 
 def test_sizes(base: Base) -> None:
