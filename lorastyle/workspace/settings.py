@@ -60,7 +60,8 @@ class StudioSettings(_Table):
     )
     precision: Precision = Field(
         default="fp32",
-        description="What bases are held in for drawing. bf16 takes half the memory, and suits recent graphics cards.",
+        description="The numbers that a base is held in while it draws. bf16 takes half the memory, and suits recent "
+        "graphics cards.",
     )
     model_folders: list[str] = Field(
         default=[], description="Folders that bases may be taken from, besides the hub and what ships with lorastyle."
