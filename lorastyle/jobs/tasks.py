@@ -5,12 +5,14 @@ settings.json, and checked again by the process that reads them there. What they
 knows: it checks the limits once more when it has the base.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lorastyle.errors import BadInput
 from lorastyle.recipe import Recipe
@@ -24,6 +26,7 @@ Guidance = Annotated[float, Field(ge=0, le=100)]
 Rank = Annotated[int, Field(ge=1, le=512)]
 UPLOAD = "upload"  # the folder, in the job's own, of a file that is called as its owner calls it
 FILE_NAMES = "file names"  # the captioner that needs no model
+_REPO = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]{0,94}\w)?(?<!\.git)")
 _COUNTED = {
     "steps": "steps",
     "rank": "dimensions of rank",
@@ -227,11 +230,19 @@ class Merge(Task):
         return [("adapters", path) for path in self.adapters]
 
 
+def _repo(name: str) -> str:
+    """A name that the hub takes: it refuses some that look like others', such as those that end with `.git`."""
+    if not _REPO.fullmatch(name) or "--" in name or ".." in name:
+        raise PydanticCustomError("repo", "write your name on the hub, a slash, and a name for the adapter of letters, "
+                                          "digits, and single '-', '_' or '.' between them")  # fmt: skip
+    return name
+
+
 class Publish(Task):
     """Upload the folder `bundle` (adapter, card, previews) to the hub as `repo`, with the token in the environment."""
 
     bundle: Text
-    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+    repo: Annotated[str, AfterValidator(_repo)]
     private: bool = True
 
     def reads(self) -> list[tuple[str, str]]:

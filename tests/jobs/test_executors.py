@@ -193,12 +193,6 @@ def test_the_studio_draws_in_its_precision(work: Work, adapter: Path) -> None:
     assert lorastyle.read_parameters(Path(drawn[0]))["precision"] == "bf16"
 
 
-def test_publishing_needs_a_token(work: Work, adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with pytest.raises(BadInput, match="no token"):
-        do(work, "publish", bundle=str(adapter.parent), repo="maria/ink")
-
-
 def test_a_cancelled_job_stops_and_leaves_the_base_as_it_was(work: Work, adapter: Path) -> None:
     assert isinstance(work.watcher, Watcher)
     work.watcher.lost = True

@@ -56,6 +56,9 @@ def test_ids_cannot_be_counted_or_guessed_and_are_no_options(jobs: Jobs, trainin
         ("train", {"data": "IMAGES", "recipe": {"steps": 200_000}}, "recipe.steps"),
         ("train", {"data": "IMAGES", "recipe": {"resolution": 4096}}, "recipe.resolution"),
         ("publish", {"bundle": "IMAGES", "repo": "../x"}, "publish.repo"),
+        ("publish", {"bundle": "IMAGES", "repo": "maria/ink--style"}, "publish.repo"),
+        ("publish", {"bundle": "IMAGES", "repo": "maria/ink.git"}, "publish.repo"),
+        ("publish", {"bundle": "IMAGES", "repo": "maria/" + "i" * 97}, "publish.repo"),
     ],
 )
 def test_what_cannot_be_done_is_refused_when_it_is_added(
