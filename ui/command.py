@@ -33,6 +33,13 @@ def ui(
     name: Annotated[
         list[str] | None, typer.Option(help="A name that people call this machine by; can be given again.")
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Where people open it, if a proxy passes their requests on: https://studio.example/lorastyle.",
+            metavar="URL",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the studio in the browser.")] = True,
 ) -> None:
     """Start the studio: teach styles and characters in the browser."""
@@ -42,4 +49,4 @@ def ui(
 
     place = root or Path(os.environ.get("LORASTYLE_STUDIO") or ROOT)
     serve(place, host=host, port=port, auth_file=auth_file, administrators=admin or (), names=name or (),
-          browser=browser)  # fmt: skip
+          address=address or "", browser=browser)  # fmt: skip

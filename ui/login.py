@@ -36,7 +36,7 @@ button{background:#1b7663;color:#fff;border:0;cursor:pointer}p{margin:0}</style>
 # A page of this studio with what is open on it; two slashes, or a backslash, would lead to another site.
 _OURS = re.compile(r"/(?!/)[^\\\s]*")
 _OUT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log out - lorastyle</title>
-<main><form method="post" action="/logout"><button>Log out</button></form></main></html>"""
+<main><form method="post" action="@here"><button>Log out</button></form></main></html>"""
 
 
 @dataclass
@@ -67,9 +67,9 @@ class Door:
         """Answer a request to log in or out; False for all others."""
         path, posts = scope["path"].rstrip("/"), scope["method"] == "POST"
         if path == "/login":
-            response = await self._log_in(scope, receive) if posts else _page(_back(scope))
+            response = await self._log_in(scope, receive) if posts else _page(scope)
         elif path == "/logout":
-            response = self._log_out(scope) if posts else HTMLResponse(_OUT)
+            response = self._log_out(scope) if posts else HTMLResponse(_OUT.replace("@here", f"{_root(scope)}/logout"))
         else:
             return False
         await response(scope, receive, send)
@@ -80,12 +80,12 @@ class Door:
         form = parse_qs((await _form(receive)).decode("utf-8", "replace"))
         name, password = (form.get(field, [""])[0] for field in ("username", "password"))
         if self._must_wait(address):
-            return _page(_back(scope), "Too many tries. Wait a minute.", 429)
+            return _page(scope, "Too many tries. Wait a minute.", 429)
         # Counted before it is looked at, which takes long: many at once would all find that nobody has tried yet.
         tried = time.monotonic()
         self._tries[address].append(tried)
         if not await run_in_threadpool(self.users.check, name, password):
-            return _page(_back(scope), "This name and password do not fit.", 400)
+            return _page(scope, "This name and password do not fit.", 400)
         with suppress(ValueError):  # so long ago that it is forgotten
             self._tries[address].remove(tried)
         token = secrets.token_urlsafe(32)
@@ -94,13 +94,14 @@ class Door:
         wants_page = "text/html" in Headers(scope=scope).get("accept", "")
         response: Response = RedirectResponse(_back(scope), 303) if wants_page else JSONResponse({"success": True})
         secure = scope["scheme"] == "https"
-        response.set_cookie(COOKIE, token, max_age=STAYS, httponly=True, samesite="lax", secure=secure)
+        place = _root(scope) or "/"
+        response.set_cookie(COOKIE, token, max_age=STAYS, path=place, httponly=True, samesite="lax", secure=secure)
         return response
 
     def _log_out(self, scope: Scope) -> Response:
         self._sessions.pop(_key(_cookie(scope)), None)
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE)
+        response = RedirectResponse(f"{_root(scope)}/login", 303)
+        response.delete_cookie(COOKIE, path=_root(scope) or "/")
         return response
 
     def _must_wait(self, address: str) -> bool:
@@ -118,19 +119,26 @@ class Door:
             del self._sessions[key]
 
 
-def login_for(page: str) -> str:
+def login_for(scope: Scope, page: str) -> str:
     """The address to log in at, from where one comes back to the page that was asked for."""
-    return "/login" if page == "/" else f"/login?back={quote(page, safe='')}"
+    root = _root(scope)
+    return f"{root}/login" if page == f"{root}/" else f"{root}/login?back={quote(page, safe='')}"
 
 
 def _back(scope: Scope) -> str:
-    asked = parse_qs(scope["query_string"].decode("latin-1")).get("back", ["/"])[0]
-    return asked if _OURS.fullmatch(asked) else "/"
+    first = f"{_root(scope)}/"
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("back", [first])[0]
+    return asked if _OURS.fullmatch(asked) and asked.startswith(first) else first
 
 
-def _page(back: str, note: str = "", status: int = 200) -> Response:
-    told = f'<p role="alert">{note}</p>' if note else ""
-    return HTMLResponse(_PAGE.replace("@note", told).replace("@here", escape(login_for(back))), status)
+def _root(scope: Scope) -> str:
+    """What all paths begin with that a browser asks for, "" for nothing."""
+    return str(scope.get("root_path", ""))
+
+
+def _page(scope: Scope, note: str = "", status: int = 200) -> Response:
+    told, here = f'<p role="alert">{note}</p>' if note else "", login_for(scope, _back(scope))
+    return HTMLResponse(_PAGE.replace("@note", told).replace("@here", escape(here)), status)
 
 
 def _cookie(scope: Scope) -> str:

@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import Message, Receive, Scope, Send
 
 from lorastyle import Workspace
+from ui.address import Address
 from ui.bodies import Bodies, Refused
 from ui.login import Door, login_for
 from ui.policy import nonced, policy
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 logger = logging.getLogger(__name__)
+_BELIEVED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
 _CROSS = frozenset({"cross-site", "same-site"})
 
 # Gradio has more routes than the studio needs: a proxy to other hosts, recordings, an editor of its own source, ...
@@ -44,7 +46,7 @@ _REFUSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>lorast
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;
 min-height:100vh;margin:0}main{text-align:center}</style>
-<main><h1>@sentence</h1><p><a href="/">To the studio</a></p></main></html>"""
+<main><h1>@sentence</h1><p><a href="@first">To the studio</a></p></main></html>"""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -80,7 +82,8 @@ class Guard:
     """An ASGI application around another.
 
     `names` are the hosts that the studio may be called by, `pages` the paths of its pages; `door` is where people log
-    in, None where one person is alone with it; `administrators` may change settings.
+    in, None where one person is alone with it; `administrators` may change settings; `address` is where people open it,
+    None where they do so without a proxy in between.
     """
 
     inside: "FastAPI"
@@ -90,6 +93,7 @@ class Guard:
     bodies: Bodies
     door: Door | None = None
     administrators: Collection[str] = (ALONE,)
+    address: Address | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -100,11 +104,16 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = Headers(scope=scope)
+        scope = self.address.seen(scope) if self.address else scope
         is_page = scope["path"] in self.pages
         headed = _with_headers(send, kept=not (is_page and self.door))
         send, nonce = nonced(headed, self.workspace.settings.theme if is_page else None)
         try:
-            self._require_known_caller(scope, Headers(scope=scope))
+            self._require_known_caller(scope, sent)
+            if self.address and scope["path"] == self.address.path:  # from there, the pages' links would lead elsewhere
+                await RedirectResponse(f"{self.address.path}/", 307)(scope, receive, send)
+                return
             if self.door and await self.door.answered(scope, receive, send):
                 return
             user = self.door.user(scope) if self.door else ALONE
@@ -114,7 +123,7 @@ class Guard:
             self._require_needed(scope)
             receive = await self.bodies.checked(scope, receive, user)
         except Refused as refused:
-            await _told(refused, Headers(scope=scope))(scope, receive, send)
+            await _told(refused, scope)(scope, receive, send)
             return
         scope.setdefault("state", {})["visit"] = Visit(user, self.workspace, user in self.administrators)
         await self._pass_on(_trimmed(scope, whole=nonce is not None), receive, send)
@@ -142,11 +151,17 @@ class Guard:
         if _name(host) not in self.names:
             raise Refused(403, "The studio is not known by this name.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and not self._is_own(origin.lower(), host.lower()):
             raise Refused(403, "Requests of other sites are refused.")
         opened = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site") in _CROSS and not (opened and scope["path"] in self.pages):
             raise Refused(403, "Requests of other sites are refused.")
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        named = origin.partition("://")[2]
+        if self.address and self.address.host in (host, named):
+            return origin == self.address.origin  # the same name without https is another site
+        return named == host
 
     def _require_needed(self, scope: Scope) -> None:
         path: str = scope["path"]
@@ -161,17 +176,19 @@ class Guard:
     async def _turned_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in self.pages and scope["method"] == "GET":
             query = scope["query_string"].decode("latin-1")
-            asked = f"{scope['path']}?{query}" if query else scope["path"]
-            await RedirectResponse(login_for(asked), 303)(scope, receive, send)
+            page = f"{scope['root_path']}{scope['path']}"
+            asked = f"{page}?{query}" if query else page
+            await RedirectResponse(login_for(scope, asked), 303)(scope, receive, send)
         else:
             await PlainTextResponse("Log in first.", 401)(scope, receive, send)
 
 
-def _told(refused: Refused, headers: Headers) -> Response:
+def _told(refused: Refused, scope: Scope) -> Response:
     """The sentence alone, or a page with a way back where a person stands before it."""
-    if headers.get("sec-fetch-mode") != "navigate":
+    if Headers(scope=scope).get("sec-fetch-mode") != "navigate":
         return PlainTextResponse(refused.sentence, refused.status)
-    return HTMLResponse(_REFUSED.replace("@sentence", refused.sentence), refused.status)
+    page = _REFUSED.replace("@first", f"{scope['root_path']}/").replace("@sentence", refused.sentence)
+    return HTMLResponse(page, refused.status)
 
 
 def _name(host: str) -> str:
@@ -192,6 +209,8 @@ def _with_headers(send: Send, kept: bool) -> Send:
                 headers[name] = value
             headers.setdefault("Content-Security-Policy", policy())
             headers.setdefault("Cache-Control", "no-cache" if kept and "set-cookie" not in headers else "no-store")
+            if headers.get("content-type", "").startswith("text/event-stream"):
+                headers["X-Accel-Buffering"] = "no"  # a proxy is to pass on each event as it comes
         await send(message)
 
     return with_headers
@@ -199,5 +218,6 @@ def _with_headers(send: Send, kept: bool) -> Send:
 
 def _trimmed(scope: Scope, whole: bool) -> Scope:
     """Without the headers that Gradio would believe; `whole`: the answer must come as it is, not compressed."""
-    unwanted = {b"x-forwarded-host", *([b"accept-encoding"] if whole else [])}
-    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name not in unwanted]}
+    unwanted = _BELIEVED | {b"accept-encoding"} if whole else _BELIEVED
+    headers = [(name, value) for name, value in scope["headers"] if name not in unwanted]
+    return {**scope, "root_path": "", "headers": headers}

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
 from lorastyle import BadInput, Users, Workspace
+from ui.address import Address
 from ui.bodies import Bodies
 from ui.hiding import hide, hide_in_streams
 from ui.loading import prepare
@@ -41,11 +42,11 @@ place-items:center;min-height:100vh;margin:0}</style><p role="status">The studio
 
 
 def create_app(workspace: Workspace, door: Door | None = None, *, names: Collection[str] = LOOPBACK,
-               administrators: Collection[str] = (ALONE,)) -> Guard:  # fmt: skip
+               administrators: Collection[str] = (ALONE,), address: Address | None = None) -> Guard:  # fmt: skip
     """The studio as an ASGI application behind its guard. Loads Gradio.
 
     `names` are the hosts that it may be called by; with a `door` people log in, and `administrators` among them may
-    change the settings.
+    change the settings. `address` is where people open it, if a proxy stands before it.
     """
     store = workspace.root / "cache"
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -70,6 +71,7 @@ def create_app(workspace: Workspace, door: Door | None = None, *, names: Collect
         inside,
         pages,
         path="/",
+        root_path=str(address) if address else None,
         auth_dependency=lambda request: visit_of(request).user,
         allowed_paths=[],
         max_file_size=None,  # Gradio would keep what holds now; `bodies` and the receiver ask each time
@@ -83,7 +85,7 @@ def create_app(workspace: Workspace, door: Door | None = None, *, names: Collect
     )
     states.keep_small(inside, pages)
     paths = {"/", *(f"/{path}{end}" for path, *_ in pages.pages if path for end in ("", "/"))}
-    return Guard(inside, workspace, names, paths, bodies, door, administrators)
+    return Guard(inside, workspace, names, paths, bodies, door, administrators, address)
 
 
 class Studio:
@@ -156,15 +158,22 @@ def serve(
     auth_file: Path | None = None,
     administrators: Collection[str] = (),
     names: Collection[str] = (),
+    address: str = "",
     browser: bool = False,
 ) -> None:
     """Serve the studio in the folder `root` until it is interrupted.
+
+    `address` is where people open it, if a proxy stands before it.
 
     Raises BadInput where others could reach it without a login, or where it cannot listen at that address.
     """
     if auth_file is None and not is_loopback(host):
         raise BadInput("ui.host", f"everybody who can reach {host} could use this studio",
                        "leave it at 127.0.0.1, or say who may log in with --auth-file")  # fmt: skip
+    opened = Address.read(address) if address else None
+    if auth_file is None and opened and not is_loopback(opened.name):
+        raise BadInput("ui.address", f"everybody who can reach {opened} could use this studio",
+                       "say who may log in with --auth-file")  # fmt: skip
     users = Users.from_file(auth_file) if auth_file else None
     if strangers := set(administrators) - set(users.names if users else ()):
         raise BadInput("ui.admin", f"{sorted(strangers)[0]} is not among those who may log in", "add them first")
@@ -174,13 +183,21 @@ def serve(
     listening = _listen(host, port)
     door = Door(users) if users else None
     may = tuple(administrators) if users else (ALONE,)
-    studio = Studio(workspace, lambda: create_app(workspace, door, names=names_of(host, names), administrators=may))
-    address = _address(listening, host)
-    print(f"The studio is at {address}  (Ctrl+C ends it)", file=sys.stderr, flush=True)
+    known = names_of(host, [*names, *([opened.name] if opened else [])])
+    studio = Studio(workspace, lambda: create_app(workspace, door, names=known, administrators=may, address=opened))
+    listens, place = _address(listening, host), f"{opened}/" if opened else ""
+    behind = f", behind a proxy that passes it on to {listens}" if place else ""
+    print(f"The studio is at {place or listens}{behind}  (Ctrl+C ends it)", file=sys.stderr, flush=True)
     if browser and _has_screen():
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(place or listens,), daemon=True).start()
     config = uvicorn.Config(
-        studio, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+        studio,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     studio.give_up = lambda: setattr(server, "should_exit", True)
