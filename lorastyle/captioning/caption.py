@@ -32,15 +32,16 @@ def caption_images(
 
     Args:
         images: a dataset, files by names of one's own, or files, whose paths are their names then.
-        captioner: "file names", or a transformers model that puts pictures into words (BLIP, GIT, ViT-GPT2
-            and their like) as a folder or a hub id.
+        captioner: "file names", or a transformers model that puts pictures into words (BLIP, GIT, Florence-2, LLaVA,
+            Gemma and their like) as a folder or a hub id.
         called: for "file names", what a person calls the pictures, by name, where that is other than the name.
         prompt: told to the model with each picture; needed only by models that do nothing without.
         progress: called after each picture with the pictures done and the pictures in all.
         stop: asked before each picture whether to end.
 
     Raises:
-        BadInput: there is no such captioner, and the hub has none or cannot be reached.
+        BadInput: there is no such captioner, and the hub has none or cannot be reached; it needs a package that is not
+            installed, or cannot describe a picture so.
         BadFile: a picture cannot be read.
     """
     openers, names = _openers(images), called or {}
