@@ -21,7 +21,7 @@ from lorastyle import Users
 COOKIE = "lorastyle-session"
 STAYS = 12 * 3600  # seconds since the last request
 FORM_BYTES = 8192
-TRIES, WINDOW = 10, 60.0  # of a password from one address, in this many seconds
+TRIES, WINDOW = 10, 60.0  # of a password by one caller, in this many seconds
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log in - lorastyle</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -47,9 +47,13 @@ class _Session:
 
 @dataclass(frozen=True)
 class Door:
-    """Who may come in, and who is in. Sessions are kept in memory: after a restart people log in again."""
+    """Who may come in, and who is in. Sessions are kept in memory: after a restart people log in again.
+
+    behind_proxy: whether all come from the same address, so that tries of a password are counted by name instead.
+    """
 
     users: Users
+    behind_proxy: bool = False
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _tries: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
@@ -76,18 +80,18 @@ class Door:
         return True
 
     async def _log_in(self, scope: Scope, receive: Receive) -> Response:
-        address = str((scope.get("client") or ["?"])[0])
         form = parse_qs((await _form(receive)).decode("utf-8", "replace"))
         name, password = (form.get(field, [""])[0] for field in ("username", "password"))
-        if self._must_wait(address):
+        caller = _key(name) if self.behind_proxy else str((scope.get("client") or ["?"])[0])
+        if self._must_wait(caller):
             return _page(scope, "Too many tries. Wait a minute.", 429)
         # Counted before it is looked at, which takes long: many at once would all find that nobody has tried yet.
         tried = time.monotonic()
-        self._tries[address].append(tried)
+        self._tries[caller].append(tried)
         if not await run_in_threadpool(self.users.check, name, password):
             return _page(scope, "This name and password do not fit.", 400)
         with suppress(ValueError):  # so long ago that it is forgotten
-            self._tries[address].remove(tried)
+            self._tries[caller].remove(tried)
         token = secrets.token_urlsafe(32)
         self._forget_old()
         self._sessions[_key(token)] = _Session(name, time.monotonic())
@@ -104,14 +108,14 @@ class Door:
         response.delete_cookie(COOKIE, path=_root(scope) or "/")
         return response
 
-    def _must_wait(self, address: str) -> bool:
+    def _must_wait(self, caller: str) -> bool:
         begin = time.monotonic() - WINDOW
         for known, times in list(self._tries.items()):
             while times and times[0] < begin:
                 times.popleft()
             if not times:
                 del self._tries[known]
-        return len(self._tries.get(address, ())) >= TRIES
+        return len(self._tries.get(caller, ())) >= TRIES
 
     def _forget_old(self) -> None:
         now = time.monotonic()

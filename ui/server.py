@@ -181,7 +181,7 @@ def serve(
     hide(workspace.root)
     hide_in_streams()
     listening = _listen(host, port)
-    door = Door(users) if users else None
+    door = Door(users, behind_proxy=opened is not None) if users else None
     may = tuple(administrators) if users else (ALONE,)
     known = names_of(host, [*names, *([opened.name] if opened else [])])
     studio = Studio(workspace, lambda: create_app(workspace, door, names=known, administrators=may, address=opened))
