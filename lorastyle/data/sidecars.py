@@ -180,6 +180,12 @@ def some_names(names: Sequence[str]) -> str:
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
+def accompanies(name: str) -> bool:
+    """Whether a file of this name comes with images and is meant to be none: a caption, metadata, a README."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in CAPTION_SUFFIXES or path.name.lower() in METADATA_NAMES or _is_paper(path)
+
+
 def _is_paper(path: PurePosixPath) -> bool:
     """Whether this is the text that comes with a dataset (README, LICENSE), neither image nor caption."""
     return path.suffix.lower() in _PAPER_SUFFIXES and _PAPERS.fullmatch(path.stem) is not None

@@ -164,7 +164,32 @@ def test_a_zip_that_lies_about_its_size(draft: Draft, workspace: Workspace, tmp_
 
 @pytest.mark.parametrize("entries", [{"a.txt": b"only words"}, {"a.png": b"no picture"}, {}])
 def test_a_zip_without_an_image(draft: Draft, tmp_path: Path, entries: dict[str, bytes]) -> None:
-    assert "has no image in it" in draft.add([zipped(tmp_path / "empty.zip", entries)]).refused[0]
+    added = draft.add([zipped(tmp_path / "empty.zip", entries)])
+    assert "has no image in it" in added.refused[0]
+    assert len(added.refused) == 1 + ("a.png" in entries)
+    assert draft.waiting() == []  # the captions in it are refused, too
+
+
+UNREADABLE = {"a.png": b"", "in/b.jpg": b"<html>", "in/c.png": png()[:200], "in/c.txt": b"a cut off one"}
+REASONS = {"a.png": "is empty", "in/b.jpg": "is a web page", "in/c.png": "cannot be decoded"}
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["zip", "folder"])
+@pytest.mark.parametrize("also", [{}, {"good.png": png()}], ids=["alone", "beside a good one"])
+@pytest.mark.parametrize("names", [("a.png", "in/b.jpg"), ("a.png", "in/b.jpg", "in/c.png", "in/c.txt")])
+def test_of_each_picture_that_cannot_be_read_it_is_said_why(
+    draft: Draft, tmp_path: Path, packed: bool, also: dict[str, bytes], names: tuple[str, ...]
+) -> None:
+    entries = {name: UNREADABLE[name] for name in names} | also
+    for name, data in entries.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(data)
+    added = draft.add([zipped(tmp_path / "set.zip", entries) if packed else tmp_path / "set"])
+    assert len(added.added) == len(also)
+    told = dict(sentence.split(": ", 1) for sentence in added.refused)
+    for name in set(names) & REASONS.keys():
+        assert REASONS[name] in told[name]
+    assert set(draft.refused()) == set(added.refused)
 
 
 def test_limits_are_kept(workspace: Workspace, tmp_path: Path) -> None:

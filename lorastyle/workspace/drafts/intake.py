@@ -19,7 +19,7 @@ import psutil
 
 from lorastyle import files
 from lorastyle.data.formats import HEAD_BYTES, image_format
-from lorastyle.data.sidecars import CAPTION_SUFFIXES, METADATA_NAMES, Captioned, Sidecars
+from lorastyle.data.sidecars import Captioned, Sidecars, accompanies
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.workspace.drafts.eyes import look
 from lorastyle.workspace.drafts.rows import Added
@@ -142,7 +142,7 @@ class _Batch:
         self.intake, self.source = intake, source
         intake.refused += [str(refused) for refused in source.refused]
         self._waited = self._with_waiting()
-        self._there = self._with_images() if any(map(_is_sidecar, source.places)) else {}
+        self._there = self._with_images() if any(map(accompanies, source.places)) else {}
         self._sidecars = self._understood()
         self.images = [name for name in self._sidecars.images if name not in self._there]
 
@@ -258,11 +258,6 @@ def _too_large(name: str, limits: Limits, room: int) -> BadFile:
     if room < limits.upload_bytes:
         return BadFile(name, "there is no room for it: what you may store here is used up", MAKE_ROOM)
     return BadFile(name, f"is larger than the {limits.upload_bytes / 2**20:.4g} MB allowed here", "make it smaller")
-
-
-def _is_sidecar(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in CAPTION_SUFFIXES or path.name.lower() in METADATA_NAMES
 
 
 def _suffix(path: Path, name: str) -> str:

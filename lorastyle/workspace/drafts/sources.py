@@ -6,13 +6,14 @@ No name that came from outside becomes a path: what is unpacked lies in the stag
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from lorastyle.data.formats import HEAD_BYTES, image_format
+from lorastyle.data.sidecars import accompanies
 from lorastyle.data.sources import UNPACKING_ERRORS, FolderSource, Refused, is_clutter, open_file
 from lorastyle.errors import BadFile
 from lorastyle.workspace.settings import Limits
@@ -74,16 +75,20 @@ def unpacked(path: Path, staging: Path, limits: Limits) -> NamedFiles:
 
     The sizes that it declares bound what is unpacked: an entry is never read beyond its own, and one that holds more
     fails its checksum. Raises BadFile, and leaves nothing to use, where an entry leads out of the zip, is a link or
-    encrypted, where the limits are passed, or where there is no image.
+    encrypted, or where the limits are passed. Where there is no image, all is refused, each file for its own reason.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             places = _Unpacking(archive, path.name, staging, limits).places()
     except UNPACKING_ERRORS as error:
         raise BadFile(path.name, f"cannot be unpacked ({error})", "pack it again") from error
-    if not any(_is_image(place, name) for name, place in places.items()):
-        raise BadFile(path.name, "has no image in it", "pack a folder of images as PNG, JPEG or WebP")
-    return NamedFiles(PurePosixPath(path.name).stem, places, path=path)
+    stem = PurePosixPath(path.name).stem
+    pictures = {name: place for name, place in places.items() if not accompanies(name)}
+    faults = list(_faults(pictures))
+    if len(faults) < len(pictures):
+        return NamedFiles(stem, places, path=path)
+    none = Refused(path.name, "has no image in it", "pack a folder of images as PNG, JPEG or WebP")
+    return NamedFiles(stem, {}, [none, *faults], path)
 
 
 @dataclass
@@ -133,11 +138,12 @@ class _Unpacking:
         return place
 
 
-def _is_image(place: Path, name: str) -> bool:
-    with open(place, "rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    try:
-        image_format(head, name)
-    except BadFile:
-        return False
-    return True
+def _faults(places: Mapping[str, Path]) -> Iterator[Refused]:
+    """Why files are no images, those that are none."""
+    for name, place in places.items():
+        with open(place, "rb") as stream:
+            head = stream.read(HEAD_BYTES)
+        try:
+            image_format(head, name)
+        except BadFile as error:
+            yield Refused(name, error.what, error.do)
