@@ -3,13 +3,13 @@
 import json
 import sqlite3
 import zipfile
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from lorastyle import Area, BadFile, BadInput, Job, Workspace
+from lorastyle import Area, BadFile, BadInput, Job, Workspace, files
 from lorastyle.jobs.leases import Leases
 from tests.workspace.pictures import adapter, drawing, save
 
@@ -210,6 +210,20 @@ def test_a_checkpoint_that_is_kept_under_another_name_comes_beside(
     assert library.keep(training.id, 20, 0.5, " Softer ").id == softer.id  # a name that is there is that adapter's
     assert library.keep(training.id, 10).id == published.id
     assert {card.id for card in Workspace(workspace.root).area().library().cards()} == {published.id, softer.id}
+
+
+def test_what_is_kept_is_copied_once(area: Area, training: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = files.new_file
+
+    def noted(path: Path, mode: int = 0o644) -> AbstractContextManager[BinaryIO]:
+        written.append(path.name)
+        return write(path, mode)
+
+    monkeypatch.setattr(files, "new_file", noted)
+    card = area.library().keep(training.id, 10)
+    assert [name for name in written if name.endswith(".safetensors")] == [card.path.name]
+    assert list(card.path.parent.glob("*.safetensors")) == [card.path]
 
 
 def test_keeping_while_it_trains(workspace: Workspace, area: Area, training: Job) -> None:

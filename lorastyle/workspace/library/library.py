@@ -127,10 +127,13 @@ class Library:
         title = names.title(title) if title else ""
         (step, source), strings = self._checkpoint(training, checkpoint), self._strings(training)
         pictures = [one for one in self._pictures(training) if checkpoint is None or one[0] <= checkpoint]
-        card = self._replaced(training, title) or self._new(source, title or training.title, strings)
         # Another checkpoint is another file: what was drawn with a file, and what will be, is known by its path.
-        path = card.path.with_name(f"{names.file_stem(title or training.title, 'adapter')}-step-{step}.safetensors")
-        copy_with_strings(source, path, strings)
+        stem = f"{names.file_stem(title or training.title, 'adapter')}-step-{step}"
+        if card := self._replaced(training, title):
+            copy_with_strings(source, card.path.with_name(f"{stem}.safetensors"), strings)
+        else:
+            card = self._new(source, title or training.title, strings, stem)
+        path = card.path.with_name(f"{stem}.safetensors")
         shelf.show(self.folder / card.id, shelf.latest(pictures))
         if not title:  # its last state is not taken over beside it
             with self._database.change() as change:
@@ -214,21 +217,21 @@ class Library:
         last = [(training.steps, comparison)] if comparison.is_file() else []
         return [(int(one["step"]), Path(one["path"])) for one in previews] or last
 
-    def _new(self, path: Path, title: str, strings: Mapping[str, str] | None = None) -> Card:
+    def _new(self, path: Path, title: str, strings: Mapping[str, str] | None = None, stem: str = "") -> Card:
         read_facts(path)
         if path.stat().st_size > self._room():
             raise BadInput(title, "there is no room for it: what you may store here is used up", MAKE_ROOM)
-        shelved = self._shelved(path, title, [], strings)
+        shelved = self._shelved(path, title, [], strings, stem)
         self._list(shelved)
         return self.card(shelved.id)
 
     def _shelved(
-        self, path: Path, title: str, pictures: Sequence[Path], strings: Mapping[str, str] | None = None
+        self, path: Path, title: str, pictures: Sequence[Path], strings: Mapping[str, str] | None = None, stem: str = ""
     ) -> "_Shelved":
-        """Copy an adapter file into a folder of its own; raises BadFile for what is none."""
+        """Copy an adapter file into a folder of its own, called `stem` or after its title; raises BadFile for none."""
         read_facts(path)
         line = names.one_line(title)[: names.MOST_TITLE_CHARACTERS] or "adapter"
-        id, name = names.new_id(), f"{names.file_stem(line, 'adapter')}.safetensors"
+        id, name = names.new_id(), f"{stem or names.file_stem(line, 'adapter')}.safetensors"
         with files.new_folder(self.folder / id) as beside:
             copy_with_strings(path, beside / name, strings or {})
             shelf.show(beside, pictures)
