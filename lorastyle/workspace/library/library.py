@@ -126,7 +126,6 @@ class Library:
         training = self._jobs.get(job, self._user)
         title = names.title(title) if title else ""
         (step, source), strings = self._checkpoint(training, checkpoint), self._strings(training)
-        pictures = [one for one in self._pictures(training) if checkpoint is None or one[0] <= checkpoint]
         # Another checkpoint is another file: what was drawn with a file, and what will be, is known by its path.
         stem = f"{names.file_stem(title or training.title, 'adapter')}-step-{step}"
         if card := self._replaced(training, title):
@@ -134,7 +133,7 @@ class Library:
         else:
             card = self._new(source, title or training.title, strings, stem)
         path = card.path.with_name(f"{stem}.safetensors")
-        shelf.show(self.folder / card.id, shelf.latest(pictures))
+        shelf.show(self.folder / card.id, *self._pictures(training, checkpoint))
         if not title:  # its last state is not taken over beside it
             with self._database.change() as change:
                 change.execute("INSERT OR REPLACE INTO taken_over VALUES (?, ?)", (training.id, card.id))
@@ -160,9 +159,9 @@ class Library:
         for job in self._jobs.list(self._user, states=[State.DONE]):
             if job.task in MAKERS and job.id not in taken:
                 path = Path(str(job.result.get(MAKERS[job.task], "")))
-                pictures = shelf.latest(self._pictures(job)) if job.task == "train" else []
+                pictures = self._pictures(job) if job.task == "train" else ()
                 if path.is_file():
-                    shelved = self._shelved(path, job.title, pictures)
+                    shelved = self._shelved(path, job.title, *pictures)
                     if not self._list(shelved, job.id):  # somebody else was quicker
                         files.remove_folder(self.folder / shelved.id)
 
@@ -210,31 +209,32 @@ class Library:
         told = {"lorastyle.base": name_of(training.settings["base"]), "lorastyle.trigger": recipe.get("trigger", "")}
         return {name: text for name, text in told.items() if text}
 
-    def _pictures(self, training: Job) -> list[tuple[int, Path]]:
-        """The previews of a training with their steps; of one that drew none, the comparison at its end."""
-        previews = self._jobs.previews(training.id, self._user)
+    def _pictures(self, training: Job, step: int | None = None) -> tuple[list[Path], Path | None]:
+        """The previews that a training drew last, up to a step, and the comparison at its end, unless that is later."""
+        previews = [(int(one["step"]), Path(one["path"])) for one in self._jobs.previews(training.id, self._user)]
         comparison = Path(str(training.result.get("comparison", "")))
-        last = [(training.steps, comparison)] if comparison.is_file() else []
-        return [(int(one["step"]), Path(one["path"])) for one in previews] or last
+        drawn = step in (None, training.steps) and comparison.is_file()
+        return shelf.latest([one for one in previews if step is None or one[0] <= step]), comparison if drawn else None
 
     def _new(self, path: Path, title: str, strings: Mapping[str, str] | None = None, stem: str = "") -> Card:
         read_facts(path)
         if path.stat().st_size > self._room():
             raise BadInput(title, "there is no room for it: what you may store here is used up", MAKE_ROOM)
-        shelved = self._shelved(path, title, [], strings, stem)
+        shelved = self._shelved(path, title, strings=strings, stem=stem)
         self._list(shelved)
         return self.card(shelved.id)
 
     def _shelved(
-        self, path: Path, title: str, pictures: Sequence[Path], strings: Mapping[str, str] | None = None, stem: str = ""
-    ) -> "_Shelved":
+        self, path: Path, title: str, previews: Sequence[Path] = (), comparison: Path | None = None,
+        strings: Mapping[str, str] | None = None, stem: str = "",
+    ) -> "_Shelved":  # fmt: skip
         """Copy an adapter file into a folder of its own, called `stem` or after its title; raises BadFile for none."""
         read_facts(path)
         line = names.one_line(title)[: names.MOST_TITLE_CHARACTERS] or "adapter"
         id, name = names.new_id(), f"{stem or names.file_stem(line, 'adapter')}.safetensors"
         with files.new_folder(self.folder / id) as beside:
             copy_with_strings(path, beside / name, strings or {})
-            shelf.show(beside, pictures)
+            shelf.show(beside, previews, comparison)
             return _Shelved(id, line, name, read_facts(beside / name).to_json(), (beside / name).stat().st_size)
 
     def _list(self, shelved: "_Shelved", job: str = "") -> bool:

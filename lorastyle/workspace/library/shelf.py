@@ -18,14 +18,19 @@ def latest(pictures: Sequence[tuple[int, Path]]) -> list[Path]:
     return [path for step, path in pictures if step == last][:MOST_PREVIEWS]
 
 
-def show(folder: Path, pictures: Sequence[Path]) -> None:
-    """Make these the previews of an adapter, and the first one its thumbnail."""
+def show(folder: Path, previews: Sequence[Path], comparison: Path | None = None) -> None:
+    """Make these the previews of an adapter, and the first one its thumbnail.
+
+    Where none was drawn, the comparison is shown instead: a sheet of many pictures, of which no thumbnail is made.
+    """
+    pictures = previews or ([comparison] if comparison else [])
     if not pictures:
         return
     with files.new_folder(folder / "previews") as beside:
         for number, picture in enumerate(pictures):
             files.link(picture, beside / f"{number}{picture.suffix}")
-    write_thumbnail(folder / "thumbnail.webp", pictures[0], pictures[0].name)
+    if previews:
+        write_thumbnail(folder / "thumbnail.webp", previews[0], previews[0].name)
 
 
 def thumbnail(folder: Path) -> Path | None:
