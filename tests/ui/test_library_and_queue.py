@@ -1,12 +1,14 @@
 """Library and Queue in Chromium: what is asked before it is lost, what stays in sight, what the address says."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from lorastyle import Jobs, Workspace
 from tests.ui import seeding
+from tests.ui.conftest import held
 
 IN_SIGHT = """(selector) => {
   const box = document.querySelector(selector)?.getBoundingClientRect();
@@ -84,6 +86,27 @@ def test_a_search_follows_all_that_changes_it(address: str, page: Any) -> None:
     page.keyboard.press("Delete")
     page.wait_for_function("document.querySelectorAll('.adapter').length === 12")
     search.press_sequentially("Ink 7", delay=5)
+    page.wait_for_function("document.querySelectorAll('.adapter').length === 1")
+
+
+def test_a_list_of_an_older_search_has_not_the_last_word(jobs: Jobs, address: str, page: Any) -> None:
+    job = seeding.stand(jobs, seeding.drawing(jobs, "a bee", 60), "running")
+    asks = re.compile("queue/join")
+
+    def looks_for(search: str) -> Callable[[Any], bool]:
+        told = f'"data":["{job.id}","","{search}","newest"]'
+        return lambda request: bool(asks.search(request.url)) and told in (request.post_data or "")
+
+    cards = page.locator(".adapter")
+    page.goto(f"{address}/library?job={job.id}")
+    cards.nth(11).wait_for()
+    with held(page, asks, looks_for("")) as let_go:
+        with page.expect_request(looks_for("")):
+            pass
+        seeding.stand(jobs, job, "done")  # its adapter would be among the cards
+        page.get_by_label("Search").fill("Ink 11")
+        with page.expect_request(looks_for("Ink 11")):
+            let_go()
     page.wait_for_function("document.querySelectorAll('.adapter').length === 1")
 
 

@@ -92,29 +92,23 @@ def _open(workspace: Workspace, parts: Parts, forms: making.Forms, binned: bin.B
             *bin.looks(here),
         ]
 
-    def choose(search: str, sort: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def choose(event: gr.EventData, request: gr.Request) -> list[Any]:
         adapter = str(event._data["id"])
-        return [adapter, _grid(adapter, search, sort, request), *details.looks(_card(adapter, request))]
+        return [adapter, *details.looks(_card(adapter, request))]
 
     shown = [parts.chosen, parts.job, parts.grid, *parts.panel.shown, *parts.followed]
     opened(open_page, [*shown, *forms.mixed.shown, *forms.merged.shown, forms.base, *binned.shown])
-    parts.grid.choose(told(choose), parts.order, [parts.chosen, parts.grid, *parts.panel.shown], **QUIET)
-    looked_for = [parts.chosen, *parts.order]
-    # `input` tells of typed letters alone; with the last change nothing of what is typed fast is missed.
-    followed([parts.search.change, parts.sort.change], _grid, looked_for, [parts.grid])
+    parts.grid.choose(told(choose), None, [parts.chosen, *parts.panel.shown], **QUIET)
 
 
 def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
-    """The jobs of this page: put into the queue by the buttons, followed until they are over."""
+    """The jobs of this page: put into the queue by the buttons, followed until they are over; and what they made."""
 
     def follow(job: str, request: gr.Request) -> list[Any]:
         return _following(workspace, job, request)
 
-    def tick(job: str, adapter: str, search: str, sort: str, request: gr.Request) -> list[Any]:
-        found = words.find(workspace.jobs, job, area(request).user)
-        over = found is None or words.is_over(found)
-        grid = _grid(adapter, search, sort, request) if over else gr.skip()
-        return [*_following(workspace, job, request), grid]
+    def look(job: str, adapter: str, search: str, sort: str, request: gr.Request) -> list[Any]:
+        return [*_following(workspace, job, request), _grid(adapter, search, sort, request)]
 
     def cancel(job: str, request: gr.Request) -> str:
         return workspace.jobs.cancel(job, area(request).user).id
@@ -128,7 +122,9 @@ def _work(workspace: Workspace, parts: Parts, forms: making.Forms) -> None:
     stopped = parts.stop.click(told(cancel), [parts.job], [parts.job], api_name="library_cancel")
     stopped.success(told(follow), [parts.job], parts.followed, **QUIET)
     looked_at = [parts.job, parts.chosen, *parts.order]
-    followed([parts.clock.tick, parts.job.change], tick, looked_at, [*parts.followed, parts.grid])
+    # `input` tells of typed letters alone; with the last change nothing of what is typed fast is missed.
+    changes = [component.change for component in looked_at]
+    followed([parts.clock.tick, *changes], look, looked_at, [*parts.followed, parts.grid])
 
 
 def _throw_away(parts: Parts, undo: gr.Button, binned: bin.Bin) -> None:
