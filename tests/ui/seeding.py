@@ -88,11 +88,16 @@ def training(
     """A training that has ended, with a preview and a checkpoint (an empty file) at each of `steps`."""
     job = jobs.add("train", {"data": str(data), "base": base, "recipe": {}}, owner=owner, title=title)
     for number, step in enumerate(steps):
-        checkpoint = job.run / "checkpoints" / ADAPTER.format(step=step)
-        checkpoint.parent.mkdir(parents=True)
-        checkpoint.touch()
+        checkpoint(job, step)
         picture(job.run / "samples" / f"step-{step:06d}-0.png", 40 * number)
     return stand(jobs, job, "done", step=steps[-1], steps=steps[-1])
+
+
+def checkpoint(job: Job, step: int) -> None:
+    """A checkpoint that a training saves at that step: an empty file."""
+    path = job.run / "checkpoints" / ADAPTER.format(step=step)
+    path.parent.mkdir(parents=True)
+    path.touch()
 
 
 def drawing(jobs: Jobs, prompt: str, hue: int, adapters: Mapping[str, float] | None = None, owner: str = "me") -> Job:

@@ -125,6 +125,23 @@ def test_a_tab_that_is_chosen_before_the_page_is_filled_stays_open(drawing: Draw
         expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
 
 
+def test_checkpoints_made_meanwhile_are_offered(drawing: Drawing, page: "Page") -> None:
+    trained = seeding.training(drawing.workspace.jobs, drawing.workspace.root, "Growing", (50, 100))
+    page.goto(f"{drawing.address}/compare?training={trained.id}")
+    taken = page.get_by_role("button", name=re.compile(r"Remove \d"))  # as Gradio calls those of a list
+    expect(taken).to_have_count(2)
+    seeding.checkpoint(trained, 150)
+    page.get_by_label("Checkpoints").click()
+    page.get_by_role("option", name="150").click()
+    expect(taken).to_have_count(3)  # what was chosen stays
+    page.get_by_label("Prompts").fill("a cat")
+    page.get_by_role("button", name="Draw the grid").click()
+    page.wait_for_url("**job=*")
+    (job,) = drawing.workspace.jobs.list("me", task="grid", states=["queued"])
+    assert len(job.settings["checkpoints"]) == 3
+    drawing.workspace.jobs.cancel(job.id)
+
+
 def test_the_button_that_keeps_is_in_sight_of_every_picture(drawing: Drawing, page: "Page") -> None:
     page.set_viewport_size(PHONE)
     job = seeding.grid(drawing.workspace.jobs, drawing.trained, [0.5, 0.75, 1.0], ["a cat", "a ship", "a fox"])

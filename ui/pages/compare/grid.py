@@ -46,6 +46,7 @@ class Grid:
     kept: gr.HTML
     clock: gr.Timer
     offered: gr.State
+    saved: gr.State
 
     @property
     def fields(self) -> list[Any]:
@@ -58,7 +59,8 @@ class Grid:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.training, self.checkpoints, self.prompts, self.job, self.cell, *self.followed, self.offered]
+        return [self.training, self.checkpoints, self.saved, self.prompts, self.job, self.cell, *self.followed,
+                self.offered]  # fmt: skip
 
 
 def build(workspace: Workspace) -> Grid:
@@ -92,14 +94,14 @@ def build(workspace: Workspace) -> Grid:
                 kept = pane()
     parts = Grid(training, checkpoints, strengths, prompts, seed, draw, gr.Textbox(visible=False, label="Grid"),
                  gr.Textbox(visible=False, label="Cell"), progress, stop, shown, keeping, choice, title, keep, kept,
-                 gr.Timer(SECONDS, active=False), gr.State([]))  # fmt: skip
+                 gr.Timer(SECONDS, active=False), gr.State([]), gr.State([]))  # fmt: skip
     _wire(workspace, parts)
     return parts
 
 
 def _wire(workspace: Workspace, parts: Grid) -> None:
     def draw(
-        training: str, checkpoints: list[int], strengths: list[float], prompts: str, seed: float | None,
+        training: str, checkpoints: list[str], strengths: list[float], prompts: str, seed: float | None,
         request: gr.Request,
     ) -> str:  # fmt: skip
         lines = [line.strip() for line in (prompts or "").splitlines() if line.strip()]
@@ -129,8 +131,11 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     def offer_trainings(known: Choices, request: gr.Request) -> list[Any]:
         return renewed(_trainings(workspace, area(request).user), known)
 
-    def offer(training: str, request: gr.Request) -> gr.Dropdown:
-        return _checkpoints(workspace, training, request)
+    def offer_checkpoints(training: str, known: Choices, request: gr.Request) -> list[Any]:
+        return renewed(_checkpoints(workspace, training, area(request).user), known)
+
+    def take(training: str, request: gr.Request) -> list[Any]:
+        return _taken(_checkpoints(workspace, training, area(request).user))
 
     done = parts.draw.click(told(draw), parts.fields, [parts.job], api_name="compare_grid")
     remembered(done, parts.job)
@@ -142,7 +147,9 @@ def _wire(workspace: Workspace, parts: Grid) -> None:
     followed([parts.clock.tick, parts.job.change], look, [parts.job, parts.cell], parts.followed)
     # what was trained meanwhile
     parts.training.focus(told(offer_trainings), [parts.offered], [parts.offered, parts.training], **QUIET)
-    parts.training.input(told(offer), [parts.training], [parts.checkpoints], **QUIET)
+    known = [parts.training, parts.saved]
+    parts.checkpoints.focus(told(offer_checkpoints), known, [parts.saved, parts.checkpoints], **QUIET)
+    parts.training.input(told(take), [parts.training], [parts.checkpoints, parts.saved], **QUIET)
     adapter = gr.Textbox(visible=False, label="Adapter")
     held = parts.keep.click(told(keep), [parts.job, parts.cell, parts.title], [adapter], api_name="compare_keep")
     held.success(_kept, [adapter], [parts.kept], **QUIET)
@@ -160,7 +167,7 @@ def open(workspace: Workspace, request: gr.Request) -> list[Any]:
     cell = cell if drawn and _has(drawn, cell) else ""
     return [
         gr.Dropdown(trainings, value=training),
-        _checkpoints(workspace, training, request),
+        *_taken(_checkpoints(workspace, training, here.user)),
         "\n".join(prompts),
         job,
         cell,
@@ -175,11 +182,15 @@ def _trainings(workspace: Workspace, owner: str) -> Choices:
     return [(one.title, one.id) for one in trainings if workspace.jobs.checkpoints(one.id, owner)]
 
 
-def _checkpoints(workspace: Workspace, training: str, request: gr.Request) -> gr.Dropdown:
-    """The steps of a training's checkpoints, the last ones chosen."""
-    found = workspace.jobs.checkpoints(training, area(request).user) if training else []
-    steps = [one["step"] for one in found]
-    return gr.Dropdown([(f"{step:,}", step) for step in steps], value=steps[-USUAL_CHECKPOINTS:])
+def _checkpoints(workspace: Workspace, training: str, owner: str) -> Choices:
+    """What can be chosen of a training: the steps of its checkpoints."""
+    found = workspace.jobs.checkpoints(training, owner) if training else []
+    return [(f"{one['step']:,}", str(one["step"])) for one in found]
+
+
+def _taken(checkpoints: Choices) -> list[Any]:
+    """The list of the checkpoints, the last ones chosen, and what it offers."""
+    return [gr.Dropdown(checkpoints, value=[step for _, step in checkpoints[-USUAL_CHECKPOINTS:]]), checkpoints]
 
 
 def _prompts(workspace: Workspace, training: str, owner: str) -> list[str]:
