@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from lorastyle import BadInput, Job, Workspace
+from lorastyle import Job, Workspace
 from tests.ui import seeding
 from ui.pages.train.watch import ACTIONS, looks
 
@@ -75,5 +75,29 @@ def test_buttons_show_what_can_be_done(workspace: Workspace, job: Job) -> None:
 
 
 def test_another_person_s_training_is_not_there(workspace: Workspace, job: Job) -> None:
-    with pytest.raises(BadInput, match="no such job"):
-        looks(workspace, "somebody", job.id, {})
+    assert "not there any more" in looks(workspace, "somebody", job.id, {})[AFTER]
+    assert job.title not in str(looks(workspace, "somebody", job.id, {}))
+
+
+def test_what_becomes_of_a_training_elsewhere_is_seen(workspace: Workspace, job: Job, page: Any) -> None:
+    jobs = workspace.jobs
+    seeding.stand(jobs, job, "failed", error="The disk is full. Make room, and try again.")
+    with seeding.served(workspace.root) as address:
+        page.goto(f"{address}/?job={job.id}&step=watch")
+        page.get_by_text("The disk is full").wait_for()
+        again = page.get_by_role("button", name="Try again")
+        again.wait_for()
+        jobs.retry(job.id)
+        page.get_by_text("Waiting for its turn").wait_for()
+        again.wait_for(state="hidden")
+        page.get_by_text("The disk is full").wait_for(state="hidden")
+        jobs.pause(job.id)
+        page.get_by_text("Paused; everything is saved.").wait_for()
+        jobs.resume(job.id)
+        page.get_by_text("Waiting for its turn").wait_for()
+        jobs.cancel(job.id)
+        again.wait_for()
+        workspace.area().remove_job(job.id)
+        page.get_by_text("This training is not there any more").wait_for()
+        again.wait_for(state="hidden")
+        assert page.get_by_role("alert").count() == 0

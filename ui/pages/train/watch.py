@@ -15,15 +15,18 @@ from ui.pages.train import progress
 from ui.session import area
 from ui.widgets.drawn import drawn
 from ui.widgets.events import QUIET
+from ui.widgets.jobs import find, is_over
 
 SECONDS = 1.0  # between looks at the training
+SLOW = 4.0  # between looks at one that has ended, and may be tried again or deleted elsewhere
 LOG_CHARACTERS = 20_000  # of its end, on the page
 
 
 SHOWN = ("pause", "resume", "sample", "save", "retry", "cancel")
 ACTIONS = tuple(action for action in queue.ACTIONS if action.name in SHOWN)  # the queue's page has their endpoints
 ANNOUNCED = {"sample": "Previews are drawn after the next step.", "save": "It is saved after the next step."}
-ENDED = ("done", "failed", "cancelled")
+GONE = """<div class="own after" role="status"><p>This training is not there any more. What was kept of it is in the
+library.</p><a class="button" href="./library">Library</a></div>"""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,12 @@ def _perform(workspace: Workspace, action: queue.Action) -> Callable[..., str]:
 
 def looks(workspace: Workspace, user: str, id: str, seen: dict[str, Any]) -> list[Any]:
     """New values for `Watch.shown`, the clock and `seen`; what is as it was when `seen` was made stays alone."""
-    if not id:
+    job = find(workspace.jobs, id, user)
+    if job is None:
         hidden = [gr.Button(visible=False) for _ in ACTIONS]
-        return [{}, *hidden, "", gr.Row(visible=False), gr.skip(), gr.skip(), {}, gr.Accordion(visible=False), "", "",
-                gr.Timer(active=False), {}]  # fmt: skip
+        return [{}, *hidden, GONE if id else "", gr.Row(visible=False), gr.skip(), gr.skip(), {},
+                gr.Accordion(visible=False), "", "", gr.Timer(active=False), {}]  # fmt: skip
     seen = seen if seen.get("job") == id else {}
-    job = workspace.jobs.get(id, user)
     last = workspace.jobs.metrics(id, points=1, owner=user)
     previews = workspace.jobs.previews(id, user)
     log, read = _log(workspace.jobs, job, seen.get("log", ""), seen.get("read", 0))
@@ -123,10 +126,10 @@ def looks(workspace: Workspace, user: str, id: str, seen: dict[str, Any]) -> lis
         fresh("step", lambda: progress.losses(rows)),
         fresh("step", lambda: progress.rates(rows)),
         fresh("previews", lambda: _rows(job, list(previews))),
-        fresh("state", lambda: gr.Accordion(visible=job.state not in ENDED)),
+        fresh("state", lambda: gr.Accordion(visible=not is_over(job))),
         fresh("job", lambda: "\n".join(job.prompts or job.settings["recipe"].get("preview_prompts", ()))),
         fresh("log", lambda: log),
-        gr.Timer(active=job.state not in ENDED),
+        gr.Timer(SLOW if is_over(job) else SECONDS, active=True),
         now,
     ]
 
