@@ -275,6 +275,62 @@ def test_a_focus_point_that_waits_outlives_a_caption(studio: Running, page: Page
     assert _row(draft, "wide.png").focus == pytest.approx((0.52, 0.5))
 
 
+def test_two_tabs_do_not_write_over_each_other_s_caption(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    caption, other = page.get_by_label("Caption of cat.png"), page.locator(".review .other:visible")
+    for mine, button, stays in (("mine", "Keep mine", "mine"), ("again mine", "Take that", "theirs")):
+        expect(caption).not_to_have_value("")
+        draft.set_caption(_row(draft, "cat.png").id, "theirs")  # in another tab
+        caption.fill(mine)
+        caption.blur()
+        expect(other).to_contain_text("theirs")
+        expect(page.locator(".review .status")).to_contain_text("changed elsewhere")
+        assert _row(draft, "cat.png").caption == "theirs"
+        page.get_by_label("Select fox.png").check()
+        page.get_by_role("button", name="Remove 1 selected").click()  # the list is drawn anew
+        expect(page.locator(".review article")).to_have_count(3)
+        expect(caption).to_have_value(mine)  # until that is decided
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator(".review article")).to_have_count(4)
+        page.get_by_role("button", name=button).click()
+        expect(other).to_have_count(0)
+        expect(caption).to_have_value(stays)
+        caption.press("End")
+        with page.expect_response(lambda response: _asks(response.request, "set_caption", "!")):
+            page.keyboard.insert_text("!")
+        assert _row(draft, "cat.png").caption == f"{stays}!"
+
+
+def test_a_caption_that_is_only_looked_at_shows_what_it_is_by_now(studio: Running, page: Page, draft: Draft) -> None:
+    draft.set_caption(_row(draft, "cat.png").id, "")
+    opened(page, studio, draft, "review")
+    page.get_by_text("Change many captions at once").click()
+    page.get_by_role("button", name="Write 2 missing captions").focus()
+    with held(page, SERVER, lambda request: _asks(request, "describe")) as release:
+        page.keyboard.press("Enter")
+        page.get_by_label("Caption of cat.png").focus()
+        release()
+        expect(page.get_by_label("Caption of cat.png")).to_have_value("cat")
+    page.get_by_label("Caption of owl.png").focus()
+    with page.expect_response(lambda response: _asks(response.request, "set_caption")):
+        page.get_by_label("Caption of owl.png").fill("an owl")
+    assert _row(draft, "cat.png").caption == "cat"
+
+
+def test_two_tabs_do_not_write_over_each_other_s_focus_point(studio: Running, page: Page, draft: Draft) -> None:
+    opened(page, studio, draft, "review")
+    focus = page.locator(".review article", has=page.get_by_label("Caption of wide.png")).locator(".focus")
+    expect(focus).to_have_attribute("aria-label", re.compile("50% from the left"))
+    draft.set_focus(_row(draft, "wide.png").id, 0.25, 0.5)  # in another tab
+    focus.press("ArrowRight")
+    expect(page.locator(".review .status")).to_contain_text("changed elsewhere")
+    expect(focus).to_have_attribute("aria-label", re.compile("25% from the left"))
+    assert _row(draft, "wide.png").focus == (0.25, 0.5)
+    with page.expect_response(lambda response: _asks(response.request, "set_focus")):
+        focus.press("ArrowRight")
+    assert _row(draft, "wide.png").focus == pytest.approx((0.27, 0.5))
+
+
 def test_undo_comes_after_what_was_typed_before_it(studio: Running, page: Page, draft: Draft) -> None:
     draft.set_caption(_row(draft, "cat.png").id, "a cat with a hat")
     opened(page, studio, draft, "review")

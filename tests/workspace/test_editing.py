@@ -37,6 +37,24 @@ def test_a_caption_is_one_line_and_its_writers(filled: Draft) -> None:
     assert (filled.row(id).caption, filled.row(id).by_person) == ("", False)
 
 
+def test_what_was_changed_since_it_was_seen_is_not_written_over(filled: Draft, workspace: Workspace) -> None:
+    id, other = ids(filled)[0], workspace.area().dataset(filled.id)
+    other.set_caption(id, "by another hand")
+    other.set_focus(id, 0.25, 0.5)
+    last = filled.last_edit()
+    with pytest.raises(BadInput, match="changed elsewhere"):
+        filled.set_caption(id, "by mine", seen="a Cat, sitting")
+    with pytest.raises(BadInput, match="changed elsewhere"):
+        filled.set_focus(id, 1, 1, seen=(0.5, 0.5))
+    assert (filled.row(id).caption, filled.row(id).focus) == ("by another hand", (0.25, 0.5))
+    assert filled.last_edit() == last
+    filled.set_caption(id, "by another hand", seen="a Cat, sitting")  # both want the same
+    filled.set_focus(id, 0.25, 0.5, seen=(0.5, 0.5))
+    filled.set_caption(id, "by mine", seen="by another hand")
+    filled.set_focus(id, 1, 1, seen=(0.25, 0.5))
+    assert (filled.row(id).caption, filled.row(id).focus) == ("by mine", (1, 1))
+
+
 def test_find_and_replace(filled: Draft) -> None:
     before = captions(filled)
     assert filled.replace("cat", r"\1 dog", case=True) == 1

@@ -35,14 +35,27 @@ function drawCrop(entry) {
   focus.setAttribute("aria-label", `Focus point of ${row.name}: ${percent(x)} from the left, ${percent(y)} from the top. Arrow keys move it.`);
 }
 
+const words = (text) => text.split(/\s+/).filter(Boolean).join(" ");   // as an edited caption is kept
+
+// What was typed stays, and where it began from another caption than there is by now, the person decides.
+function showCaption({ row, seen, caption, other }) {
+  const own = words(caption.value) !== words(seen.caption);
+  if (!own) {
+    seen.caption = row.caption;
+    if (document.activeElement !== caption || words(caption.value) !== words(row.caption)) caption.value = row.caption;
+  }
+  other.hidden = !own || row.caption === seen.caption;
+  other.querySelector("q").textContent = row.caption || "no caption";
+}
+
 function update(row) {
   const entry = cards.get(row.id);
   if (!entry) return;
   if (entry.waiting.has(saveFocus)) row.focus = entry.row.focus;
+  else entry.seen.focus = row.focus;
   entry.row = row;
   if (!entry.card) return;
-  // What is being typed stays; it is newer than what came back.
-  if (document.activeElement !== entry.caption) entry.caption.value = row.caption;
+  showCaption(entry);
   entry.lost.textContent = row.lost < 0.005 ? `${row.width} × ${row.height}, used whole`
     : `${row.width} × ${row.height}, the crop loses ${percent(row.lost)}`;
   entry.warnings.replaceChildren(...row.warnings.map(({ code, text }) => {
@@ -58,12 +71,20 @@ function moveFocus(entry, x, y) {
   drawCrop(entry);
 }
 
-// Edits of one image go one after the other, so that the last one stays; and to the dataset that it is in.
-function send(entry, call, request) {
+// Edits of one image go one after the other, so that the last one stays; and to the dataset that it is in. They tell
+// what was seen of the `field` that they change. One that is refused leaves that be, and what it is now is shown.
+function send(entry, call, field, request) {
   entry.sending = (entry.sending ?? Promise.resolve()).then(async () => {
-    const answer = await ask(call, { data: entry.data, id: entry.row.id, ...request });
-    take(answer);
-    say("Saved.");
+    const about = { data: entry.data, id: entry.row.id };
+    try {
+      const answer = await ask(call, { ...about, seen: entry.seen[field], ...request });
+      entry.seen[field] = answer.rows[0][field];
+      take(answer);
+      say("Saved.");
+    } catch (error) {
+      take(await ask("rows", { ...about, ids: [entry.row.id] }));
+      throw error;
+    }
   }).catch((error) => console.warn(error.message));
   return entry.sending;
 }
@@ -80,16 +101,17 @@ function due(entry, save) {
 
 function saveCaption(entry) {
   due(entry, saveCaption);
-  const text = entry.caption.value;
-  if (text === (entry.sent ?? entry.row.caption)) return;
+  showCaption(entry);
+  const text = words(entry.caption.value);
+  if (!entry.other.hidden || text === (entry.sent ?? words(entry.seen.caption))) return;
   entry.sent = text;
-  send(entry, "set_caption", { text }).then(() => { if (entry.sent === text) entry.sent = undefined; });
+  send(entry, "set_caption", "caption", { text }).then(() => { if (entry.sent === text) entry.sent = undefined; });
 }
 
 function saveFocus(entry) {
   due(entry, saveFocus);
   const [x, y] = entry.row.focus;
-  send(entry, "set_focus", { x, y });
+  send(entry, "set_focus", "focus", { x, y });
 }
 
 // Send what waits, and wait until all that was sent is there.
@@ -122,14 +144,21 @@ function build(entry) {
   entry.lost = make("div", "lost");
   entry.caption = make("textarea"); entry.caption.rows = 2; entry.caption.placeholder = "What is to be seen, in words";
   entry.caption.setAttribute("aria-label", `Caption of ${row.name}`);
+  entry.other = make("div", "other"); entry.other.setAttribute("role", "status");
+  const mine = make("button", "", "Keep mine"), theirs = make("button", "", "Take that"); mine.type = theirs.type = "button";
+  entry.other.append("Changed elsewhere meanwhile, so yours is not saved. It says now:", make("q"), mine, theirs);
   entry.warnings = make("ul", "warnings");
-  card.append(frame, about, entry.lost, entry.caption, entry.warnings);
+  card.append(frame, about, entry.lost, entry.caption, entry.other, entry.warnings);
   entry.card = card;
+  entry.caption.value = entry.typed ?? row.caption;
 
   tick.addEventListener("change", () => { tick.checked ? chosen.add(row.id) : chosen.delete(row.id); showMarked(); });
   entry.caption.addEventListener("input", () => later(entry, saveCaption, 700));
   entry.caption.addEventListener("change", () => saveCaption(entry));
   entry.caption.addEventListener("blur", () => { saveCaption(entry); });
+  const decide = () => { entry.seen.caption = entry.row.caption; say(""); saveCaption(entry); entry.caption.focus(); };
+  mine.addEventListener("click", decide);
+  theirs.addEventListener("click", () => { entry.caption.value = entry.row.caption; decide(); });
   entry.focus.addEventListener("keydown", (event) => {
     const step = event.shiftKey ? 0.1 : 0.02;
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
@@ -221,8 +250,12 @@ async function load() {
   if (!data) { cards.clear(); chosen.clear(); grid.replaceChildren(); return; }
   const answer = await ask("rows");
   if (turn !== drawn) return;
+  const undecided = new Map([...cards].filter(([, { other }]) => other && !other.hidden));
   cards.clear(); chosen.clear(); grid.replaceChildren();
-  answer.rows.forEach((row) => cards.set(row.id, { row, data, waiting: new Map() }));
+  answer.rows.forEach((row) => {
+    const { seen, caption } = undecided.get(row.id) ?? {};
+    cards.set(row.id, { row, data, waiting: new Map(), seen: { caption: row.caption, ...seen, focus: row.focus }, typed: caption?.value });
+  });
   draw(turn); show(); take({ data, undo: answer.undo });
   find(".crops").textContent = answer.crops; find(".crops").hidden = !answer.crops;
   showRefused(answer.refused);

@@ -140,10 +140,18 @@ class Draft:
 
     # editing
 
-    def set_caption(self, id: str, text: str) -> None:
-        """Write a caption, in one line; raises BadInput where it is too long or there is no such image."""
+    def set_caption(self, id: str, text: str, seen: str | None = None) -> None:
+        """Write a caption, in one line; raises BadInput where it is too long or there is no such image.
+
+        Given the caption that was `seen` when it was edited, also where it is another by now.
+        """
         caption = self._checked(text)
-        self._store.change("caption", lambda row: _captioned(row, caption), [id])
+
+        def captioned(row: sqlite3.Row) -> dict[str, object]:
+            _require_as_seen("the caption", row["caption"], seen, caption)
+            return _captioned(row, caption)
+
+        self._store.change("caption", captioned, [id])
 
     def offer_captions(self, captions: Mapping[str, str]) -> int:
         """Automatic captions by image id, taken only where there is none; returns how many were taken."""
@@ -155,11 +163,19 @@ class Draft:
 
         return self._store.change(AUTOMATIC, offered, join=True)
 
-    def set_focus(self, id: str, x: float, y: float) -> None:
-        """Move the point that the crop keeps: shares of width and height, from the left top corner."""
+    def set_focus(self, id: str, x: float, y: float, seen: tuple[float, float] | None = None) -> None:
+        """Move the point that the crop keeps: shares of width and height, from the left top corner.
+
+        Raises BadInput, given the point that was `seen` before, also where it is another by now.
+        """
         if not (0 <= x <= 1 and 0 <= y <= 1):
             raise BadInput("focus", f"({x}, {y}) lies outside the picture", "give shares from 0 to 1")
-        self._store.change("focus point", lambda row: {"focus_x": float(x), "focus_y": float(y)}, [id])
+
+        def moved(row: sqlite3.Row) -> dict[str, object]:
+            _require_as_seen("the focus point", (row["focus_x"], row["focus_y"]), seen, (x, y))
+            return {"focus_x": float(x), "focus_y": float(y)}
+
+        self._store.change("focus point", moved, [id])
 
     def remove(self, ids: Sequence[str]) -> int:
         """Take images out of the dataset; `undo` brings them back."""
@@ -239,6 +255,12 @@ class Draft:
         for row in self._store.forget_removed():
             self._image(row).unlink(missing_ok=True)
             (self.folder / "thumbnails" / f"{row['id']}.webp").unlink(missing_ok=True)
+
+
+def _require_as_seen(what: str, now: object, seen: object, wanted: object) -> None:
+    """Raise BadInput where what somebody edits is another than they saw; not where it is what they want."""
+    if seen is not None and now not in (seen, wanted):
+        raise BadInput(what, "it was changed elsewhere meanwhile, so yours is not saved", "look at what it is now")
 
 
 def _captioned(row: sqlite3.Row, caption: str) -> dict[str, object]:

@@ -58,15 +58,19 @@ def _calls(workspace: Workspace) -> list[Callable[..., Answer]]:
         return {}
 
     def set_caption(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        """Write the caption "text" of the image "id"."""
-        at = opened(ask, request)
-        at.draft.set_caption(str(ask["id"]), str(ask["text"]))
+        """Write the caption "text" of the image "id"; given the one that was "seen", only where it is still that."""
+        at, seen = opened(ask, request), ask.get("seen")
+        at.draft.set_caption(str(ask["id"]), str(ask["text"]), None if seen is None else str(seen))
         return {"rows": at.rows([ask["id"]]), "undo": at.draft.last_edit()}
 
     def set_focus(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        """Move the focus point of the image "id" to "x", "y", shares of its width and height."""
-        at = opened(ask, request)
-        at.draft.set_focus(str(ask["id"]), float(ask["x"]), float(ask["y"]))
+        """Move the focus point of the image "id" to "x", "y", shares of its width and height.
+
+        Given the one that was "seen", [x, y], only where it still is that one.
+        """
+        at, seen = opened(ask, request), ask.get("seen")
+        point = None if seen is None else (float(seen[0]), float(seen[1]))
+        at.draft.set_focus(str(ask["id"]), float(ask["x"]), float(ask["y"]), point)
         return {"rows": at.rows([ask["id"]]), "undo": at.draft.last_edit()}
 
     def remove(ask: dict[str, Any], request: gr.Request) -> dict[str, Any]:
