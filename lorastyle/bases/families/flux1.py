@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorastyle.bases import clip, presets, t5
+from lorastyle.bases import autoencoder, clip, presets, t5
 from lorastyle.bases.family import Family, Place
 from lorastyle.bases.flow import euler, flow
 from lorastyle.bases.layout import Layout
@@ -185,12 +185,10 @@ class Flux(Family):
     # what it computes
 
     def encode_images(self, parts: Parts, pixels: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        return autoencoder.encoded(parts["vae"], pixels)
 
     def decode_latents(self, parts: Parts, latents: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+        return autoencoder.decoded(parts["vae"], latents)
 
     def encode_prompts(self, parts: Parts, prompts: Sequence[str]) -> dict[str, Tensor]:
         """T5's last hidden states and what CLIP says of the whole, {"prompt": [batch, tokens, width], "pooled":

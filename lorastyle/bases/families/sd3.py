@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorastyle.bases import clip, presets, t5
+from lorastyle.bases import autoencoder, clip, presets, t5
 from lorastyle.bases.family import Conditioning, Family, Place
 from lorastyle.bases.flow import euler, flow
 from lorastyle.bases.layout import Layout
@@ -177,12 +177,10 @@ class StableDiffusion3(Family):
     # what it computes
 
     def encode_images(self, parts: Parts, pixels: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        return autoencoder.encoded(parts["vae"], pixels)
 
     def decode_latents(self, parts: Parts, latents: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+        return autoencoder.decoded(parts["vae"], latents)
 
     def encode_prompts(self, parts: Parts, prompts: Sequence[str]) -> dict[str, Tensor]:
         return self.encode_prompts_skipping(parts, prompts, 0)

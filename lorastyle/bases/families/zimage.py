@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorastyle.bases import presets, qwen
+from lorastyle.bases import autoencoder, presets, qwen
 from lorastyle.bases.clip import token_count
 from lorastyle.bases.family import Family, Place
 from lorastyle.bases.flow import euler
@@ -140,12 +140,10 @@ class ZImage(Family):
     # what it computes
 
     def encode_images(self, parts: Parts, pixels: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        return autoencoder.encoded(parts["vae"], pixels)
 
     def decode_latents(self, parts: Parts, latents: Tensor) -> Tensor:
-        vae = parts["vae"]
-        return vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+        return autoencoder.decoded(parts["vae"], latents)
 
     def encode_prompts(self, parts: Parts, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The text encoder's hidden states before its last layer, {"prompt": [batch, tokens, width], "prompt_mask":

@@ -68,6 +68,15 @@ def test_images_are_encoded_and_decoded_as_the_pipeline_does(base: Base) -> None
     assert torch.equal(base.decode_latents(latents), drawn)
 
 
+def test_an_autoencoder_may_tell_of_no_shift(base: Base) -> None:
+    shifted = base.encode_images(pixels())
+    base.parts["vae"].register_to_config(shift_factor=None)
+    latents = base.encode_images(pixels())
+    moved = base.pipeline.vae.config.scaling_factor * 0.1159
+    torch.testing.assert_close(latents - shifted, torch.full_like(latents, moved), rtol=0, atol=1e-6)
+    assert torch.equal(base.decode_latents(latents), base.pipeline.vae.decode(latents / 0.3611).sample)
+
+
 def test_predicts_what_the_pipeline_would(base: Base) -> None:
     latents, timesteps = torch.randn(2, *base.latent_shape(64, 32)), torch.tensor([3.0, 700.5])
     conditioning = base.encode_prompts(PROMPTS[:2])
