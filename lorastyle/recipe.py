@@ -15,7 +15,7 @@ import tomli_w
 
 from lorastyle.errors import BadFile, BadInput
 from lorastyle.files import read_text
-from lorastyle.settings import OWN, Precision, Settings, none_word
+from lorastyle.settings import OWN, STEP, Precision, Settings, none_word
 
 __all__ = ["Precision", "Preset", "Recipe", "Suggestion", "held_out_images"]
 
@@ -87,11 +87,13 @@ class Recipe(Settings):
         """This recipe with every open setting filled in, from `preset` first, else from the defaults.
 
         `images` is the number of usable images before any is held out; `resolution` (pixels) and `guidance` are the
-        base's own. Only `min_snr` may be None afterwards, and `epochs`, which has become `steps`. A resolved recipe
-        stays as it is. Raises BadInput where preset and the user's settings exclude each other.
+        base's own; a resolution that the setting does not take is rounded to one that it does. Only `min_snr` may be
+        None afterwards, and `epochs`, which has become `steps`. A resolved recipe stays as it is. Raises BadInput where
+        preset and the user's settings exclude each other.
         """
         suggested = {name: suggestion.value for name, suggestion in preset.suggestions.items()}
-        base = {"resolution": resolution, "guidance": guidance, "held_out": 0.1 if images >= 20 else 0.0}
+        side = max(round(resolution / STEP), 1) * STEP
+        base = {"resolution": side, "guidance": guidance, "held_out": 0.1 if images >= 20 else 0.0}
         values = dict(type(self)()) | base | suggested | self._set()
         if values["alpha"] is None:
             values["alpha"] = float(values["rank"])

@@ -35,6 +35,8 @@ OWN = ("lokr_factor",)
 
 Precision = Literal["fp32", "bf16"]
 
+STEP = 8  # pixels; what a resolution is a multiple of
+
 # Classes of torch.optim that take one gradient per step and parameters of any shape.
 Optimizer = Literal[
     "AdamW", "Adam", "NAdam", "RAdam", "Adamax", "Adafactor", "Adagrad", "Adadelta", "RMSprop", "SGD", "ASGD"
@@ -286,7 +288,7 @@ class Settings(BaseModel):
         "images", None, "pixels",
         "The side of the square that has as many pixels as the trained pictures. Auto is the base's own.",
         "A base draws best at the size it was trained at.",
-        ge=64, le=4096, multiple_of=8,
+        ge=STEP, le=4096, multiple_of=STEP,
     )
     background: str = _setting(
         "images", "#ffffff", "",

@@ -311,6 +311,12 @@ def test_resolved_leaves_nothing_open() -> None:
     assert (recipe.resolution, recipe.guidance, recipe.held_out) == (128, 2.5, 0.0)
 
 
+@pytest.mark.parametrize(("own", "resolved"), [(32, 32), (45, 48), (3, 8)])
+def test_a_small_or_odd_base_gives_a_resolution_that_can_be_set(own: int, resolved: int) -> None:
+    recipe = Recipe().resolved(Preset({}, 1, 1, 1, "a"), 3, resolution=own, guidance=1.0)
+    assert recipe.resolution == resolved
+
+
 def test_what_the_user_set_stays() -> None:
     recipe = _resolved(Recipe(rank=4, flip=False, alpha=2.0, min_snr=None, steps=7, resolution=256, held_out=0.3))
     assert (recipe.rank, recipe.flip, recipe.alpha, recipe.min_snr) == (4, False, 2.0, None)

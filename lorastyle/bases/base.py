@@ -86,8 +86,8 @@ class Base:
 
     @cached_property
     def resolution(self) -> int:
-        """The side in pixels of the square pictures it was trained on."""
-        return self.family.resolution(self.parts)
+        """The side in pixels of the square pictures it was trained on, or of the smallest that it can draw."""
+        return max(self.family.resolution(self.parts), self.divisor)
 
     @cached_property
     def divisor(self) -> int:

@@ -17,6 +17,8 @@ from lorastyle.errors import BadInput
 ATTENTION = r"(?:text_model\.)?encoder\.layers\.\d+\.self_attn\.(?:q|k|v|out)_proj"
 MLP = r"(?:text_model\.)?encoder\.layers\.\d+\.mlp\.fc[12]"
 
+LONGEST = 77  # tokens that CLIP was trained with, the two at the ends among them
+
 _OPEN_CLIP = {"self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
 _FUSED = ("q_proj", "k_proj", "v_proj")
 
@@ -28,7 +30,7 @@ def token_count(tokenizer: Any, text: str) -> int:
 
 def tokenized(tokenizer: Any, prompts: Sequence[str]) -> Any:
     """The prompts' token ids and attention mask, each [batch, tokens]; warns of words that are too many to be read."""
-    longest = tokenizer.model_max_length
+    longest = min(tokenizer.model_max_length, LONGEST)
     for prompt in prompts:
         if (count := token_count(tokenizer, prompt)) > longest - 2:
             warnings.warn(f"only the first {longest - 2} of {count} tokens are read of: {prompt}", stacklevel=4)
@@ -37,7 +39,8 @@ def tokenized(tokenizer: Any, prompts: Sequence[str]) -> Any:
 
 def gist(tokenizer: Any, prompts: Sequence[str]) -> Any:
     """The same without a warning, where another encoder reads all of the words."""
-    return tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+    longest = min(tokenizer.model_max_length, LONGEST)  # some tokenizers tell of no end
+    return tokenizer(list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
 
 
 def states(encoder: Any, told: Any, skip: int, **options: Any) -> tuple[Tensor, Any]:

@@ -3,6 +3,7 @@
 Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", arXiv 2112.10752.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -120,7 +121,10 @@ class StableDiffusion(Family):
         return scheduler
 
     def resolution(self, parts: Parts) -> int:
-        return int(parts["unet"].config.sample_size) * self.scale(parts)
+        told = parts["unet"].config.sample_size  # of latents: a side, height and width, or nothing
+        if told is None:
+            return int(parts["vae"].config.sample_size)
+        return math.isqrt(math.prod([told, told] if isinstance(told, int) else told)) * self.scale(parts)
 
     def divisor(self, parts: Parts) -> int:
         return self.scale(parts) * 2 ** (len(parts["unet"].config.block_out_channels) - 1)

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from torch import Tensor, nn
 
+from lorastyle.bases import clip
 from lorastyle.bases.base import Base
 from lorastyle.bases.family import Family, families
 from lorastyle.bases.layout import MARKER, read_layout
@@ -71,6 +72,12 @@ def test_words_beyond_the_text_encoder_are_not_dropped_in_silence(base: Base) ->
         base.encode_prompts(["cat " * (longest + 1)])
 
 
+def test_a_tokenizer_that_tells_of_no_end_gives_as_many_tokens_as_clip_reads(base: Base) -> None:
+    base.parts["tokenizer"].model_max_length = 10**30  # what transformers takes where nothing is said
+    told = clip.tokenized(base.parts["tokenizer"], PROMPTS)
+    assert told.input_ids.shape == (len(PROMPTS), 77)
+
+
 def test_images_are_encoded_as_the_pipeline_does(base: Base, pixels: Tensor) -> None:
     vae = base.pipeline.vae
     with torch.no_grad():
@@ -110,6 +117,18 @@ def test_draws_what_the_plain_pipeline_draws(base: Base, guidance: float) -> Non
     for one, other in zip(ours, theirs, strict=True):
         difference = np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16))
         assert difference.max() <= 1  # the last bits may round a pixel the other way
+
+
+@pytest.mark.parametrize(
+    ("told", "resolution"),
+    [(8, 64), ((8, 8), 64), ([4, 16], 64), (None, 48), (1, 16)],
+    ids=["a side", "two", "not square", "nothing", "less than the smallest picture"],
+)
+def test_the_resolution_is_told_by_the_latents_of_the_unet(base: Base, told: object, resolution: int) -> None:
+    """The autoencoder makes one latent of 8 x 8 pixels; the UNet halves them once."""
+    base.parts["unet"].register_to_config(sample_size=told)
+    base.parts["vae"].register_to_config(sample_size=48)
+    assert base.resolution == resolution
 
 
 # Noise
