@@ -3,7 +3,7 @@
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -193,6 +193,11 @@ class Family(Protocol):
 
     def tokens(self, parts: Parts, text: str) -> int:
         """Into how many tokens the text falls."""
+
+    def built(self, names: Iterable[str]) -> "Family":
+        """This family for those of its bases that have layers of these names, ours or those of other tools: where a
+        base is built otherwise than the published ones, its layers may be called otherwise elsewhere."""
+        return self
 
     def original(self, layer: str) -> Place | None:
         """Where that layer of an adapter ("unet. ... .to_q") stands in single-file checkpoints; None: nowhere."""

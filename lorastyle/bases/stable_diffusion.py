@@ -3,8 +3,10 @@
 Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", arXiv 2112.10752.
 """
 
+import copy
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +65,7 @@ class StableDiffusion(Family):
 
     pipeline_class = "StableDiffusionPipeline"
     parts: Sequence[str] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    without_attention = 0  # the level of the UNet, on the way up from the middle, that has no attention
+    build = unet.Build(plain=frozenset({0}))  # of the UNets of the published bases
     roles: Mapping[str, Sequence[str]] = {
         "denoiser": ("unet",),
         "autoencoder": ("vae",),
@@ -171,11 +173,15 @@ class StableDiffusion(Family):
 
     # names elsewhere
 
+    def built(self, names: Iterable[str]) -> Family:
+        build = self.build.told_by(names)
+        return self if build == self.build else _rebuilt(self, build)
+
     def original(self, layer: str) -> Place | None:
         part, _, path = layer.partition(".")
         if part != "unet":
             return self.original_text(layer)
-        name = unet.original_name(path, self.without_attention)
+        name = unet.original_name(path, self.build)
         return Place(f"model.diffusion_model.{name}") if name else None
 
     def original_text(self, layer: str) -> Place | None:
@@ -185,6 +191,13 @@ class StableDiffusion(Family):
     def kohya(self, layer: str) -> Place:
         part, _, path = layer.partition(".")
         return Place(path if part == "unet" else clip.plain_name(layer))
+
+
+@functools.cache
+def _rebuilt(family: StableDiffusion, build: unet.Build) -> StableDiffusion:
+    other = copy.copy(family)
+    other.build = build
+    return other
 
 
 def tiny_unet(channels: int, **settings: Any) -> Any:
@@ -198,7 +211,7 @@ def tiny_unet(channels: int, **settings: Any) -> Any:
         "block_out_channels": (16, 32),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "layers_per_block": unet.BLOCKS,
+        "layers_per_block": 2,
         "attention_head_dim": 4,
         "cross_attention_dim": 32,
         "norm_num_groups": 8,

@@ -4,6 +4,9 @@ Rombach et al. 2022, "High-resolution image synthesis with latent diffusion mode
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 ATTENTION = r".*\.attn[12]\.to_(?:q|k|v|out\.0)"
 READS_TEXT = r"unet\..*\.attn2\.to_[kv]"
@@ -13,7 +16,12 @@ CONVOLUTIONS = (
     r".*\.(?:down|up)samplers\.\d+\.conv",
 )
 
-BLOCKS = 2  # residual blocks in each level; one more on the way up. The same in all bases of these families.
+_DIFFUSERS = re.compile(
+    r"(?:^|[._])(mid|down|up)_blocks?[._](?:(\d+)[._])?(resnets|attentions|upsamplers)[._](\d+)[._]"
+)
+_DOWN = re.compile(r"(?:^|[._])input_blocks[._](\d+)[._](\d)[._](op)?")
+_UPSAMPLER = re.compile(r"(?:^|[._])output_blocks[._](\d+)[._]([12])[._]conv(?:[._]|$)")
+_MOST_BLOCKS = 8  # that a level is looked for; the published bases have 2
 _RESIDUAL = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1"} | {
     "conv_shortcut": "skip_connection"
 }
@@ -27,15 +35,65 @@ _ENDS = {
 }
 
 
-def original_name(path: str, without_attention: int) -> str | None:
+@dataclass(frozen=True)
+class Build:
+    """What the original names depend on.
+
+    blocks: how many residual blocks each level has on the way down; it has one more on the way up.
+    plain: the levels on the way up, counted from the middle, that have no attention before they double the size.
+    """
+
+    blocks: int = 2
+    plain: frozenset[int] = frozenset()
+
+    def told_by(self, names: Iterable[str]) -> "Build":
+        """How the UNet is built that has layers of these names, diffusers' or original ones, with dots or underscores;
+        like this one where they leave it open.
+
+        Original names tell which blocks halve the size. Those of diffusers tell the number of blocks if they are of a
+        whole UNet: of its middle, and of each level from the first block to the last, one more on the way up.
+        """
+        names = list(names)
+        return self._told_by_original_names(names)._told_by_diffusers_names(names)
+
+    def _told_by_original_names(self, names: Iterable[str]) -> "Build":
+        halving = {int(found[1]): bool(found[3]) for name in names if (found := _DOWN.search(name)) and int(found[1])}
+        fitting = [
+            blocks
+            for blocks in (self.blocks, *range(1, _MOST_BLOCKS + 1))
+            if all((number % (blocks + 1) == 0) == halves for number, halves in halving.items())
+        ]
+        blocks = fitting[0] if fitting else self.blocks
+        doubling = {int(found[1]): int(found[2]) for name in names if (found := _UPSAMPLER.search(name))}
+        plain = {number // (blocks + 1) for number, place in doubling.items() if place == 1}
+        return Build(blocks, frozenset(plain) if doubling else self.plain)
+
+    def _told_by_diffusers_names(self, names: Iterable[str]) -> "Build":
+        numbers: dict[tuple[str, str], dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for name in names:
+            if found := _DIFFUSERS.search(name):
+                numbers[found[1], found[3]][int(found[2] or 0)].add(int(found[4]))
+        held = {
+            side: {frozenset(level) for kind in ("resnets", "attentions") for level in numbers[side, kind].values()}
+            for side in ("down", "mid", "up")
+        }
+        blocks = max((len(level) for level in held["down"]), default=0)
+        if not held["mid"] or held["down"] != {_first(blocks)} or held["up"] != {_first(blocks + 1)}:
+            return self
+        attentive, doubling = numbers["up", "attentions"].keys(), numbers["up", "upsamplers"].keys()
+        return Build(blocks, frozenset(doubling - attentive) if attentive and doubling else self.plain)
+
+
+def _first(count: int) -> frozenset[int]:
+    return frozenset(range(count))
+
+
+def original_name(path: str, build: Build) -> str | None:
     """The name in the original code of the layer that diffusers calls `path`; None for one that is not there.
 
     There the blocks of all levels are counted through: input block 0 is the first convolution, then each level on the
-    way down has `BLOCKS` blocks and one that halves the size; on the way up each has `BLOCKS` + 1, the last of which
-    also doubles the size. A block's parts are the residual layers, then the attention if any, then the resizing.
-
-    Args:
-        without_attention: the level on the way up, counted from the middle, that has no attention.
+    way down has its blocks and one that halves the size; on the way up each has one more, the last of which also
+    doubles the size. A block's parts are the residual layers, then the attention if any, then the resizing.
     """
     if path in _ENDS:
         return _ENDS[path]
@@ -47,12 +105,12 @@ def original_name(path: str, without_attention: int) -> str | None:
         return None
     level, kind, number, rest = int(found[2]), found[3], int(found[4]), found[5]
     if kind == "downsamplers":
-        return f"input_blocks.{(level + 1) * (BLOCKS + 1)}.0.op"
+        return f"input_blocks.{(level + 1) * (build.blocks + 1)}.0.op"
     if kind == "upsamplers":
-        return f"output_blocks.{level * (BLOCKS + 1) + BLOCKS}.{1 if level == without_attention else 2}.conv"
+        return f"output_blocks.{level * (build.blocks + 1) + build.blocks}.{1 if level in build.plain else 2}.conv"
     place = 1 if kind == "attentions" else 0
     side, first = ("input", 1) if found[1] == "down" else ("output", 0)
-    return f"{side}_blocks.{first + level * (BLOCKS + 1) + number}.{place}.{_within(kind, rest)}"
+    return f"{side}_blocks.{first + level * (build.blocks + 1) + number}.{place}.{_within(kind, rest)}"
 
 
 def _within(kind: str, rest: str) -> str:

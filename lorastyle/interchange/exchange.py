@@ -90,7 +90,7 @@ def export_adapter(
     if target.resolve() == path.resolve():
         raise BadInput("out", "it is the adapter's own file", "choose another name")
     own = load(path)
-    of = _family(path, own, family)
+    of = _family(path, own, family).built(own.factors)
     weights = weights_of(base, own)
     adapter, converted = own, None
     if rank is not None:

@@ -97,6 +97,7 @@ def resolved(family: Family, names: Iterable[str], places: Sequence[PlaceOf]) ->
     places: the ways in which the names may be meant, the likeliest first.
     """
     names = sorted(names)
+    family = family.built(names)
     if not {_plain(name) for name in names} <= _plain_names(_key(family), tuple(places)):
         return None
     found: dict[str, Fused] = {}

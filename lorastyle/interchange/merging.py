@@ -19,7 +19,7 @@ from lorastyle.adapters import algebra
 from lorastyle.adapters.algebra import Mixed, total_change
 from lorastyle.adapters.file import Adapter
 from lorastyle.bases.base import Base
-from lorastyle.bases.family import Place
+from lorastyle.bases.family import Family, Place
 from lorastyle.bases.layout import PICKLES, Layout, read_layout
 from lorastyle.errors import BadFile, BadInput, Unsupported
 from lorastyle.interchange.exchange import import_adapter
@@ -54,7 +54,7 @@ def merge(base: Base, adapters: Strengths, out: Path | str) -> Path:
     elif out.suffix != ".safetensors":
         raise BadInput(str(out), "this base is a single .safetensors file", "let the name of the new one end so too")
     else:
-        places = _places_in_checkpoint(base, read)
+        places = _places_in_checkpoint(base.family.built(read_layout(base.source).tensors), read)
         with files.new_file(out) as new:
             _copy_changed(base.source, new, places)
     return out
@@ -133,12 +133,12 @@ def _merge_part(layout: Layout, part: str, uses: Mapping[str, Uses], beside: Pat
 # one checkpoint
 
 
-def _places_in_checkpoint(base: Base, adapters: Sequence[tuple[Adapter, float]]) -> dict[str, dict[Place, Uses]]:
+def _places_in_checkpoint(family: Family, adapters: Sequence[tuple[Adapter, float]]) -> dict[str, dict[Place, Uses]]:
     """For each tensor of a single checkpoint the layers in it that are adapted, and by whom."""
     places: dict[str, dict[Place, Uses]] = {}
     for adapter, strength in adapters:
         for layer in adapter.factors:
-            place = base.family.original(layer)
+            place = family.original(layer)
             if place is None:
                 what = "this layer stands nowhere in single files of such a base"
                 raise Unsupported(layer, what, "merge into a diffusers folder of the base")

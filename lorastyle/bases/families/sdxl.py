@@ -33,7 +33,7 @@ class StableDiffusionXL(StableDiffusion):
     inputs: Mapping[str, int] = {unet.READS_TEXT: 2048}
     pipeline_class = "StableDiffusionXLPipeline"
     parts = PARTS
-    without_attention = 2
+    build = unet.Build()
     roles: Mapping[str, Sequence[str]] = {
         "denoiser": ("unet",),
         "autoencoder": ("vae",),
@@ -164,7 +164,7 @@ class StableDiffusionXL(StableDiffusion):
     def kohya(self, layer: str) -> Place:
         """Of SDXL the original blocks of the UNet, unlike of Stable Diffusion 1 and 2."""
         part, _, path = layer.partition(".")
-        name = unet.original_name(path, self.without_attention) if part == "unet" else clip.plain_name(layer)
+        name = unet.original_name(path, self.build) if part == "unet" else clip.plain_name(layer)
         return Place(name or path)
 
 

@@ -1,6 +1,7 @@
 """SDXL against its own pipeline, and its names against diffusers' own converters."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lorastyle.bases.load import load_base
 from lorastyle.errors import BadInput, Unsupported
 from lorastyle.generation.generate import generate
 from lorastyle.generation.sampling import Row, initial_noise
+from lorastyle.interchange.layers import kohya_place, resolved
 from lorastyle.recipe import Recipe
 from tests.bases.families.unets import checkpoint_of, layers
 
@@ -142,6 +144,72 @@ def test_original_names_are_those_that_diffusers_reads(real: UNet2DConditionMode
     converted = convert_ldm_unet_checkpoint({**rest, **stored}, config)
     for layer, weight in weights.items():
         assert converted[f"{layer}.weight"] is weight, layer
+
+
+PLAIN, ATTENTIVE = ("DownBlock2D", "UpBlock2D"), ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+
+
+def small(blocks: int, *levels: tuple[str, str]) -> UNet2DConditionModel:
+    """A UNet of so many residual blocks in each level; `levels` from the outermost."""
+    return UNet2DConditionModel(
+        block_out_channels=(4,) * len(levels),
+        layers_per_block=blocks,
+        down_block_types=[down for down, _ in levels],
+        up_block_types=[up for _, up in reversed(levels)],
+        attention_head_dim=2,
+        norm_num_groups=2,
+        use_linear_projection=True,
+        cross_attention_dim=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=2,
+        projection_class_embeddings_input_dim=20,
+    )
+
+
+@pytest.mark.parametrize(
+    "unet",
+    [
+        (2, PLAIN, ATTENTIVE),
+        (1, PLAIN, ATTENTIVE),
+        (1, PLAIN, ATTENTIVE, ATTENTIVE),
+        (3, PLAIN, ATTENTIVE, ATTENTIVE),
+        (2, ATTENTIVE, PLAIN),
+        (1, ATTENTIVE, ATTENTIVE, ATTENTIVE, PLAIN),
+        (2, ATTENTIVE, PLAIN, ATTENTIVE),
+    ],
+    ids=lambda unet: f"{unet[0]} blocks, {' '.join('plain' if level is PLAIN else 'attentive' for level in unet[1:])}",
+)
+def test_names_of_a_unet_built_otherwise_are_those_that_diffusers_reads(unet: tuple[Any, ...]) -> None:
+    made = small(*unet)
+    adapted = sorted(f"unet.{layer}" for layer in layers(made))
+    family = FAMILY.built(adapted)
+    places = {layer: family.original(layer).name for layer in adapted}
+    weights = {f"{place}.weight": made.get_submodule(layer[5:]).weight for layer, place in places.items()}
+    assert len(weights) == len(adapted)
+    rest = {name.replace(".weight", ".bias"): torch.zeros(1) for name in weights}
+    rest |= {f"model.diffusion_model.out.0.{leaf}": torch.zeros(1) for leaf in ("weight", "bias")}
+    converted = convert_ldm_unet_checkpoint({**rest, **weights}, {**made.config, "class_embed_type": None})
+    for layer in adapted:
+        assert converted[f"{layer[5:]}.weight"] is weights[f"{places[layer]}.weight"], layer
+    flat = {kohya_place(family, layer).name: layer for layer in adapted}
+    read = resolved(FAMILY, flat, [kohya_place])
+    assert read is not None
+    assert {name: fused.layers[0] for name, fused in read.items()} == flat
+    assert FAMILY.built(weights).build == family.build  # as single checkpoints tell it
+
+
+@pytest.mark.parametrize(
+    "adapted",
+    [
+        ["up_blocks.0.attentions.0", "up_blocks.0.attentions.1"],
+        ["down_blocks.2.attentions.0", "up_blocks.0.attentions.1"],
+        ["mid_block.attentions.0", "down_blocks.1.attentions.0", "up_blocks.0.attentions.0"],
+        ["up_blocks.0.upsamplers.0", "mid_block.attentions.0"],
+    ],
+)
+def test_an_adapter_on_few_blocks_is_one_for_the_published_bases(adapted: list[str]) -> None:
+    names = [f"unet.{block}.transformer_blocks.0.attn1.to_q" for block in adapted]
+    assert FAMILY.built(names) is FAMILY
 
 
 def kohya_key(layer: str, ending: str) -> str:
