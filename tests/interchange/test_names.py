@@ -268,6 +268,28 @@ def test_alpha_of_oft_holds_its_rotations_as_in_training(tmp_path: Path, alpha: 
         torch.testing.assert_close(ours, module.get_r(), rtol=0, atol=1e-4)  # of entries up to 1, by another inverse
 
 
+@pytest.mark.parametrize(("count", "size"), [(16, 4), (8, 8), (4, 16)])
+def test_blocks_that_lycoris_cannot_read_are_refused_for_kohya_alone(count: int, size: int, tmp_path: Path) -> None:
+    diag_oft = pytest.importorskip("lycoris.modules.diag_oft")
+    layer, name = "unet.mid_block.attentions.0.proj_in", "lora_unet_mid_block_attentions_0_proj_in"
+    blocks = torch.randn(count, size, size, generator=torch.Generator().manual_seed(0)) / 4
+    save(tmp_path / "own.safetensors", Adapter("sd1", "oft", {layer: {"blocks": blocks}}, {layer: 1.0}))
+
+    def blocks_in(to: str) -> Tensor:
+        path = export_adapter(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors").path
+        return load_file(path)[f"{name}.oft_blocks"]
+
+    assert torch.equal(blocks_in("comfyui"), blocks)
+    if count < size:
+        with pytest.raises(Unsupported, match=f"of {count} blocks, each of {size}; LyCORIS reads none larger"):
+            blocks_in("kohya")
+    else:
+        with torch.no_grad():
+            layer_there = torch.nn.Conv2d(64, 64, 1)
+            made = diag_oft.DiagOFTModule.make_module_from_state_dict(name, layer_there, blocks_in("kohya"), None, 0.0)
+        assert torch.equal(made.oft_blocks, blocks)
+
+
 # which family
 
 

@@ -38,7 +38,7 @@ class ComfyUI(Format):
 
     def write(self, adapter: Adapter, family: Family) -> Sheet:
         if flat(family, self.name):
-            return KOHYA.write(adapter, family)
+            return KOHYA.sheet(adapter, family)
         return Sheet(
             {
                 f"{place(family, layer)}.{OURS.get(ending, ending)}": tensor

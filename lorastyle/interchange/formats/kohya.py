@@ -11,6 +11,7 @@ from torch import Tensor
 from lorastyle.adapters.file import Adapter
 from lorastyle.adapters.kinds import Kind
 from lorastyle.bases.family import Family
+from lorastyle.errors import Unsupported
 from lorastyle.interchange.assembly import assembled, grouped, modules_of
 from lorastyle.interchange.format import Format, Sheet
 from lorastyle.interchange.fused import fuse
@@ -19,6 +20,7 @@ from lorastyle.interchange.spelling import Module, evened, meant, spelled
 
 HELD = ("lora", "dora", "loha", "lokr", "oft")
 PREFIX = "lora_unet_"
+DO = "choose another format, or give a rank to have it converted to a LoRA"
 # Other words for it: of LyCORIS by itself, of OneTrainer, of sd-scripts for OFT.
 ALIASES = ("lycoris_", "lora_transformer_", "oft_unet_")
 
@@ -33,6 +35,17 @@ class Kohya(Format):
         return "" if kind.name in HELD else f"LyCORIS has no kind that holds a {kind.title}"
 
     def write(self, adapter: Adapter, family: Family) -> Sheet:
+        sheet = self.sheet(adapter, family)
+        for name, tensor in sheet.tensors.items():
+            if name.endswith(".oft_blocks") and tensor.shape[0] < tensor.shape[-1]:
+                what = (
+                    f"of {len(tensor)} blocks, each of {tensor.shape[-1]}; LyCORIS reads none larger than their number"
+                )
+                raise Unsupported(name, what, DO)
+        return sheet
+
+    def sheet(self, adapter: Adapter, family: Family) -> Sheet:
+        """The adapter in this spelling, whether or not kohya's tools can read it."""
         parts: dict[str, dict[int, Module]] = {}
         widths: dict[str, tuple[int, ...]] = {}
         for layer, module in modules_of(adapter).items():
