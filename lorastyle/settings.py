@@ -90,7 +90,7 @@ class Settings(BaseModel):
         "adapter", "lora", "",
         "How a layer's change is put together: 'lora' as two thin matrices, 'dora' as those with a length for each "
         "output, 'lokr' as a small matrix repeated by a smaller one, 'oft' as rotations of blocks of outputs, the rank "
-        "being the largest size of a block.",
+        "being the largest size of a block; there are no fewer blocks than that.",
         "Every tool reads LoRA. DoRA is slower and learns finer; LoKr and OFT make far smaller files.",
         choices=KINDS,
     )

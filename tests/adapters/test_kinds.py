@@ -118,7 +118,7 @@ def test_what_cannot_be_trained_says_so() -> None:
 
 def test_a_layer_whose_outputs_do_not_fall_into_blocks_is_refused() -> None:
     with pytest.raises(
-        Unsupported, match=r"one: its 7 outputs do not fall into equal blocks of 2 to 4. Raise the rank"
+        Unsupported, match=r"one: its 7 outputs do not fall into equal blocks of 2 or more, that many or more. Choose"
     ):
         kind("oft").init(Layer.of("one", nn.Linear(4, 7)), 4, Key(0), "one", {})
 
@@ -128,7 +128,7 @@ def test_a_quantised_layer_is_refused_by_kinds_that_read_its_weight() -> None:
     module.weight = nn.Parameter(torch.zeros(8, 1, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(Unsupported, match=r"one: this kind of adapter needs the layer's weight"):
         kind("dora").init(Layer.of("one", module), 4, Key(0), "one", {})
-    assert kind("oft").init(Layer.of("one", module), 4, Key(0), "one", {})["blocks"].shape == (1, 4, 4)
+    assert kind("oft").init(Layer.of("one", module), 4, Key(0), "one", {})["blocks"].shape == (2, 2, 2)
 
 
 def test_the_norm_of_rows_follows_a_weight_that_changes() -> None:

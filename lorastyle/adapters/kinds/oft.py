@@ -38,13 +38,15 @@ class Oft(Kind):
         """Zero, which turns nothing: the gradient does not vanish there, so there is nothing to draw."""
         shapes = self.shapes(layer.shape, rank, settings)
         if shapes["blocks"][1] < 2:
-            what = f"its {layer.shape.outputs} outputs do not fall into equal blocks of 2 to {rank}"
-            raise Unsupported(layer.name, what, "raise the rank, or leave the layer out of the targets")
+            what = f"its {layer.shape.outputs} outputs do not fall into equal blocks of 2 or more, that many or more"
+            raise Unsupported(layer.name, what, "choose another rank, or leave the layer out of the targets")
         return {"blocks": torch.zeros(shapes["blocks"])}
 
     def shapes(self, shape: Shape, rank: int, settings: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-        """Blocks of the largest size that is at most the rank and divides the outputs."""
-        size = max(one for one in range(1, min(rank, shape.outputs) + 1) if shape.outputs % one == 0)
+        """Blocks of the largest size that is at most the rank and divides the outputs into no fewer blocks than that:
+        LyCORIS takes the smaller of the two numbers for the size."""
+        most = min(rank, math.isqrt(shape.outputs))
+        size = max(one for one in range(1, most + 1) if shape.outputs % one == 0)
         return {"blocks": (shape.outputs // size, size, size)}
 
     def rank(self, factors: Factors) -> int:
