@@ -1,5 +1,6 @@
 """The door of a studio that others can reach: the page to log in at, and who is in."""
 
+import asyncio
 import hashlib
 import re
 import secrets
@@ -22,6 +23,7 @@ COOKIE = "lorastyle-session"
 STAYS = 12 * 3600  # seconds since the last request
 FORM_BYTES = 8192
 TRIES, WINDOW = 10, 60.0  # of a password by one caller, in this many seconds
+AT_ONCE = 2  # passwords that are looked at; others wait, but not in threads, which all answers need
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log in - lorastyle</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -56,6 +58,7 @@ class Door:
     behind_proxy: bool = False
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _tries: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def user(self, scope: Scope) -> str | None:
         """The person whose cookie came with a request."""
@@ -88,7 +91,9 @@ class Door:
         # Counted before it is looked at, which takes long: many at once would all find that nobody has tried yet.
         tried = time.monotonic()
         self._tries[caller].append(tried)
-        if not await run_in_threadpool(self.users.check, name, password):
+        async with self._looking:
+            fits = await run_in_threadpool(self.users.check, name, password)
+        if not fits:
             return _page(scope, "This name and password do not fit.", 400)
         with suppress(ValueError):  # so long ago that it is forgotten
             self._tries[caller].remove(tried)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 
@@ -373,6 +374,33 @@ def test_many_tries_at_once_are_as_few_as_one_after_the_other(tmp_path: Path) ->
     with ThreadPoolExecutor(1) as other:  # where no browser of another test has left its loop running
         other.submit(anyio.run, try_all).result()
     assert (told.count(200), told.count(400), told.count(429)) == (TRIES, TRIES, TRIES)
+
+
+def test_a_flood_of_logins_leaves_threads_to_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Users.add(tmp_path / "users.json", "ann", PASSWORD)
+    users, enough = Users.from_file(tmp_path / "users.json"), Event()
+    monkeypatch.setattr(users, "check", lambda *_: enough.wait(60))  # seconds, so that a failure ends too
+    door = Door(users, behind_proxy=True)
+
+    async def app(*request: Any) -> None:
+        assert await door.answered(*request)
+
+    async def log_in(client: httpx.AsyncClient, name: str) -> None:
+        await client.post("/login", data={"username": name, "password": PASSWORD})
+
+    async def flood() -> None:
+        threads = int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+        asks = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://studio")
+        async with asks as client, anyio.create_task_group() as tries:
+            for number in range(2 * threads):
+                tries.start_soon(log_in, client, f"somebody {number}")
+            await anyio.wait_all_tasks_blocked()
+            taken = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+            enough.set()
+        assert 0 < taken < threads / 2
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(anyio.run, flood).result()
 
 
 def test_the_cookie_is_for_this_server_alone(shared: Running) -> None:
