@@ -4,6 +4,7 @@ The address is told when the studio is started, and no header is believed for it
 as what anybody can send.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -13,6 +14,14 @@ from starlette.types import Scope
 from lorastyle import BadInput
 
 _PORTS = {"http": 80, "https": 443}
+# What is spelled in one way only: browsers send other letters as xn-- or %, and some would end a header or a cookie.
+_NAME = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_PATH = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*")
+# What paths inside begin with. With a prefix like one of these it could not be told whether a proxy has cut it off.
+TAKEN = frozenset({
+    "compare", "generate", "library", "queue", "settings", "login", "logout", "files", "assets", "static", "config",
+    "gradio_api",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,11 @@ class Address:
             parts, name, port = urlsplit(""), "", None
         whole = not (parts.query or parts.fragment or parts.username or parts.password)
         path = parts.path.rstrip("/")
-        if parts.scheme not in _PORTS or not name or not whole or any(part in path for part in ("//", "..", "\\", "%")):
-            raise BadInput("ui.address", f"{text!r} is no address of a site",
-                           "write it as people open it, such as https://studio.example/lorastyle")  # fmt: skip
+        if parts.scheme not in _PORTS or not whole or not _NAME.fullmatch(name) or not _PATH.fullmatch(path):
+            raise BadInput("ui.address", f"{text!r} is no address of a site", "write it as people open it, in plain "
+                           "letters, such as https://studio.example/lorastyle")  # fmt: skip
+        if (first := path.split("/")[1:2]) and first[0] in TAKEN:
+            raise BadInput("ui.address", f"the studio has a path /{first[0]} of its own", "choose another prefix")
         shown = f"[{name}]" if ":" in name else name
         host = shown if port in (None, _PORTS[parts.scheme]) else f"{shown}:{port}"
         return cls(parts.scheme, name, host, path)

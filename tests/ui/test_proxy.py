@@ -14,7 +14,7 @@ from tests.jobs.conftest import kill_all
 from tests.ui import seeding
 from tests.ui.conftest import CODE, Running, running
 from tests.ui.proxy import Proxy, proxied
-from ui.address import Address
+from ui.address import TAKEN, Address
 from ui.login import TRIES
 from ui.server import serve
 
@@ -204,11 +204,22 @@ def test_addresses(text: str, origin: str, path: str) -> None:
     "text",
     ["studio.example", "/studio", "ftp://studio.example", "https://", "https://studio.example:a", "https://[",
      "https://ann:secret@studio.example", "https://studio.example/?a", "https://studio.example/#a",
-     "https://studio.example//a", "https://studio.example/../a"],
+     "https://studio.example//a", "https://studio.example/../a", "https://studio.example/./a", "https://stüdio.example",
+     "https://studio example", "https://studio.example/a b", "https://studio.example/a;b", "https://studio.example/ä"],
 )  # fmt: skip
 def test_what_is_no_address(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no address of a site. Write it as people open it"):
         serve(tmp_path, address=text)
+
+
+def test_a_prefix_is_not_taken_for_a_page(tmp_path: Path) -> None:
+    from ui.app import PAGES
+
+    assert {path for _, path, _ in PAGES if path} < TAKEN
+    for path in ("library", "queue/of/ours", "gradio_api"):
+        with pytest.raises(BadInput, match=f"the studio has a path /{path.partition('/')[0]} of its own"):
+            serve(tmp_path, address=f"https://studio.example/{path}")
+    assert Address.read("https://studio.example/our/library").path == "/our/library"
 
 
 def test_an_address_that_others_can_reach_needs_a_login(tmp_path: Path) -> None:
