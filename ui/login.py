@@ -35,8 +35,9 @@ button{background:#1b7663;color:#fff;border:0;cursor:pointer}p{margin:0}</style>
 <label>Name<input name="username" autocomplete="username" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required></label>
 <button>Log in</button></form></main></html>"""
-# A page of this studio with what is open on it; two slashes, or a backslash, would lead to another site.
-_OURS = re.compile(r"/(?!/)[^\\\s]*")
+# A page of this studio with what is open on it; two slashes, or a backslash, would lead to another site, and two dots
+# out of its path.
+_OURS = re.compile(r"(?:/(?!/|(?:\.|%2e){1,2}(?:[/?#]|$))[^\\\s/?#]*)+(?:[?#][^\\\s]*)?", re.IGNORECASE)
 _OUT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Log out - lorastyle</title>
 <main><form method="post" action="@here"><button>Log out</button></form></main></html>"""
 

@@ -149,7 +149,11 @@ def test_a_foreign_host_is_refused(on_a_path: Behind) -> None:
             assert client.get(path, headers=forwarded).status_code == 403
 
 
-@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "/other", "/tools/studio-two", ""])
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example/", "//evil.example", "/other", "/tools/studio-two", "", "/tools/studio/../other",
+     "/tools/studio/%2E./other", "/tools/studio/.."],
+)  # fmt: skip
 def test_a_login_leads_nowhere_else(on_a_path: Behind, elsewhere: str) -> None:
     studio, proxy = on_a_path
     form = {"username": "ann", "password": PASSWORD}
