@@ -317,6 +317,32 @@ def test_a_caption_that_is_only_looked_at_shows_what_it_is_by_now(studio: Runnin
     assert _row(draft, "cat.png").caption == "cat"
 
 
+HOLD_DRAWING = """
+  const request = window.requestAnimationFrame.bind(window), held = [];
+  window.requestAnimationFrame = (call) => String(call).includes("draw(turn)") ? held.push(call) : request(call);
+  window.letGo = () => held.splice(0).forEach((call) => call(0));
+"""
+
+
+def test_what_is_changed_before_its_card_is_drawn_was_not_changed_elsewhere(
+    studio: Running, page: Page, draft: Draft, tmp_path: Path
+) -> None:
+    for number in range(60):  # as many as are drawn at once, beside those that are there
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    draft.add([tmp_path])
+    page.add_init_script(HOLD_DRAWING)
+    opened(page, studio, draft, "review")
+    expect(page.locator(".review article")).to_have_count(60)
+    page.get_by_text("Change many captions at once").click()
+    page.locator(".review .around [name=words]").fill("ink")
+    page.locator(".review .around button").first.click()
+    expect(page.locator(".review .status")).to_contain_text("Added to the caption of 64 images")
+    page.evaluate("letGo()")
+    expect(page.locator(".review article")).to_have_count(64)
+    expect(page.locator(".review .other:visible")).to_have_count(0)
+    assert {row.caption.partition(",")[0] for row in draft.rows()} == {"ink"}
+
+
 def test_two_tabs_do_not_write_over_each_other_s_focus_point(studio: Running, page: Page, draft: Draft) -> None:
     opened(page, studio, draft, "review")
     focus = page.locator(".review article", has=page.get_by_label("Caption of wide.png")).locator(".focus")

@@ -54,7 +54,7 @@ function update(row) {
   if (entry.waiting.has(saveFocus)) row.focus = entry.row.focus;
   else entry.seen.focus = row.focus;
   entry.row = row;
-  if (!entry.card) return;
+  if (!entry.card) { if (entry.typed === undefined) entry.seen.caption = row.caption; return; }   // nobody edits it yet
   showCaption(entry);
   entry.lost.textContent = row.lost < 0.005 ? `${row.width} × ${row.height}, used whole`
     : `${row.width} × ${row.height}, the crop loses ${percent(row.lost)}`;
