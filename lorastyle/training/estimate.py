@@ -180,15 +180,17 @@ def _largest(base: Base, data: Dataset, recipe: Recipe) -> Dataset:
 
 
 def _weights(base: Base) -> int:
-    """The bytes that it will hold of weights at least; 0 where it was not read from files."""
+    """The bytes of the denoiser's weights as it will hold them; 0 where it was not read from files."""
     if base.source is None:
         return 0
     layout = read_layout(base.source)
-    held = (
-        [base.source] if layout.tensors else [file for part in base.role("denoiser") for file in layout.weights(part)]
-    )
-    numbers = sum(math.prod(shape) for file in held for shape in read_layout(file).tensors.values())
-    return numbers * (2 if base.precision == "bf16" else 4)
+    if layout.tensors:  # where encoders, which leave the memory, are in the file too, the denoiser's are called so
+        own = {name: shape for name, shape in layout.tensors.items() if name.startswith("model.diffusion_model.")}
+        shapes = [*(own or layout.tensors).values()]
+    else:
+        found = [file for part in base.role("denoiser") for file in layout.weights(part)]
+        shapes = [shape for file in found for shape in read_layout(file).tensors.values()]
+    return sum(map(math.prod, shapes)) * (2 if base.precision == "bf16" else 4)
 
 
 def _told(recipe: Recipe, device: torch.device, seconds: float, needed: int, free: int) -> Estimate:

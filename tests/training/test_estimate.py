@@ -4,11 +4,12 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lorastyle import BadInput, estimate, load_base, train
 from lorastyle.training import estimate as module
 from lorastyle.training.metrics import read_metrics
+from tests.bases.families.unets import checkpoint_of
 
 
 def weights(base):
@@ -90,6 +91,14 @@ def test_weights_larger_than_the_memory_are_not_loaded(base, data, recipe, monke
     assert (told.fits, told.memory_bytes) == (False, 4 * numbers)
     halved = estimate(load_base(tmp_path / "saved", precision="bf16"), data, recipe.changed({"precision": "bf16"}))
     assert (halved.fits, halved.memory_bytes) == (False, 2 * numbers)
+
+
+def test_of_a_single_file_the_weights_of_the_denoiser_alone_are_counted(base, data, recipe, monkeypatch, tmp_path):
+    base.pipeline.save_pretrained(tmp_path / "tiny")  # the configurations
+    save_file(checkpoint_of(base), tmp_path / "tiny.safetensors")
+    bytes = sum(weight.numel() * 4 for weight in weights(base).values())
+    monkeypatch.setattr(module, "free_memory", lambda device: bytes - 1)
+    assert estimate(load_base(tmp_path / "tiny.safetensors"), data, recipe).memory_bytes == bytes
 
 
 def test_it_can_be_ended_and_goes_on_from_adapters(base, data, recipe, tmp_path):
