@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,8 @@ def generate(
         steps: of denoising. `guidance`: how closely to follow the prompt, 1 is off; by default the base's own.
         width, height: in pixels; by default the base's own resolution.
         batch: how many pictures are drawn at once.
-        clip_skip, zero_terminal_snr: by default as the recipes of the adapters have them, where they agree.
+        clip_skip, zero_terminal_snr: by default as the recipes of the adapters have them, of all rows together; where
+            they do not agree, as the base is set, and a warning says so.
         numbers: with the seed they fix the noise that each picture begins as; by default the places in the list. The
             same number for two prompts, or for two sets of adapters, makes their pictures comparable.
         progress: called after each step with the steps done and the steps in all; what it raises ends the drawing.
@@ -158,9 +160,14 @@ def _as_taught(
 
 
 def _agreed(adapters: Collection[Adapter], setting: str, otherwise: Any) -> Any:
-    """What the recipes of all adapters that have one say."""
+    """What the recipes of all adapters that have one say; where they differ, `otherwise`, and a warning says so."""
     told = [adapter.recipe[setting] for adapter in adapters if setting in adapter.recipe]
-    return told[0] if told and all(one == told[0] for one in told) else otherwise
+    if told and all(one == told[0] for one in told):
+        return told[0]
+    if told:
+        taught = " and ".join(dict.fromkeys(map(str, told)))
+        warnings.warn(f"the adapters were taught with {setting} {taught}; all are drawn with {otherwise}", stacklevel=4)
+    return otherwise
 
 
 def _called(given: Path | str | Adapter) -> str:
