@@ -142,16 +142,16 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
     A folder already at `path` is replaced: it is moved aside, and :func:`sweep` puts it back should the process die
     between the two renames, the only moment at which `path` does not exist.
+
+    Raises BadFile where the disk is full or the place cannot be written.
     """
     path = _absolute(path)
-    with _beside(path) as new:
-        with _said_plainly(path):
-            new.mkdir()
+    with _beside(path) as new, _said_plainly(path):
+        new.mkdir()
         yield new
-        with _said_plainly(path):
-            _sync_tree(new)
-            _put_in_place(new, path)
-            _sync_folder(path.parent)
+        _sync_tree(new)
+        _put_in_place(new, path)
+        _sync_folder(path.parent)
 
 
 def remove_folder(path: Path | str) -> None:

@@ -162,6 +162,15 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
+def test_a_disk_that_is_full_while_a_folder_is_filled_keeps_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    full = pytest.raises(BadFile, match="run: cannot be written .No space left on device")
+    with full, files.new_folder(tmp_path / "run") as folder:
+        (folder / "half").touch()
+        raise OSError(28, "No space left on device")
+    assert [found.name for found in tmp_path.rglob("*")] == ["run"]
+
+
 def test_new_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
     for names in (["a", "b"], ["c"]):
         with files.new_folder(tmp_path / "run") as folder:
