@@ -9,7 +9,6 @@ from collections import defaultdict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
@@ -152,11 +151,10 @@ def _page(scope: Scope, note: str = "", status: int = 200) -> Response:
 
 
 def _cookie(scope: Scope) -> str:
-    try:
-        found = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    """What our cookie says, "" where there is none. Other applications of the site may have put any text into theirs;
+    of several of this name the first is the one of the longest path, and so of this studio."""
+    pairs = (one.strip().partition("=") for one in Headers(scope=scope).get("cookie", "").split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), "")
 
 
 def _key(token: str) -> str:

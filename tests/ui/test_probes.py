@@ -410,6 +410,16 @@ def test_the_cookie_is_for_this_server_alone(shared: Running) -> None:
     assert "samesite=lax" in told
 
 
+@pytest.mark.parametrize("theirs", ['prefs={"a": 1, "b": [1]}', "a b=1", "x[1]=y", "=", "lorastyle-session-2=a"])
+def test_cookies_of_other_applications_keep_nobody_out(shared: Running, theirs: str) -> None:
+    with logged_in(shared, "ben") as client:
+        ours = f"lorastyle-session={client.cookies['lorastyle-session']}"
+    with shared.client() as client:
+        for cookies in (f"{theirs}; {ours}", f"{ours}; {theirs}", f"{ours}; lorastyle-session=of-a-shorter-path"):
+            assert client.get("/config", headers={"Cookie": cookies}).status_code == 200
+        assert client.get("/config", headers={"Cookie": theirs}).status_code == 401
+
+
 def test_logging_out_ends_a_session(shared: Running) -> None:
     with logged_in(shared, "ben") as client:
         cookies = dict(client.cookies)
