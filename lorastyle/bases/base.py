@@ -133,18 +133,17 @@ class Base:
         if (rate := recipe.text_encoder_learning_rate) and len(self.adapted) == 1:
             what = f"it is {rate:g}, but {self.family.title} has no text encoder that carries adapters"
             raise BadInput("recipe.text_encoder_learning_rate", what, "set it to 0")
-        if self.precision == "bf16" and recipe.precision == "fp32":
-            what = f"it is fp32, but {self.name} is loaded in bf16"
-            raise BadInput("recipe.precision", what, "set it to bf16, or load the base in fp32")
-        same = recipe.clip_skip == self.clip_skip and recipe.precision == self.precision
-        if same and not recipe.zero_terminal_snr:
+        if recipe.precision != self.precision:
+            what = f"it is {recipe.precision}, but {self.name} is loaded in {self.precision}"
+            raise BadInput("recipe.precision", what, f"load the base with precision {recipe.precision} too")
+        if recipe.clip_skip == self.clip_skip and not recipe.zero_terminal_snr:
             return self
         parts = self.parts
         if recipe.zero_terminal_snr:
             parts = parts.replaced(scheduler=self.family.zero_terminal_snr(parts))
-        base = Base(self.name, self.family, parts, recipe.clip_skip, recipe.precision, self.source)
+        base = Base(self.name, self.family, parts, recipe.clip_skip, self.precision, self.source)
         base._fingerprints.update({role: known for role, known in self._fingerprints.items() if role != "text"})
-        if recipe.clip_skip:
+        if recipe.clip_skip != self.clip_skip:
             base.encode_prompts([""])  # refuses to leave out layers that are not there
         return base
 

@@ -28,8 +28,8 @@ def load_base(
 
     Args:
         device: where it computes; by default the one that accelerate chooses.
-        precision: what the denoiser and the text encoders are held in and compute with. In "bf16" they take half the
-            memory; the autoencoder, and what loses most by it in the others, stay fp32.
+        precision: what the denoiser and the text encoders are held in and compute with; the recipes trained on the
+            base must say the same. In "bf16" they take half the memory; the autoencoder stays fp32.
 
     Raises:
         BadInput: there is nothing at `source`, and the hub has no such base or cannot be reached.

@@ -77,7 +77,7 @@ def test_every_kind_trains_resumes_loads_and_draws_on_a_base_in_bf16(kind, base,
     run = check(kind, halved, data, recipe.changed(learning), tmp_path)
     held = lorastyle.load_adapter(run.adapter).factors.values()
     assert {factor.dtype for factors in held for factor in factors.values()} == {torch.float32}
-    with pytest.raises(BadInput, match=r"recipe\.precision: it is fp32, but base is loaded in bf16"):
+    with pytest.raises(BadInput, match=r"recipe\.precision: it is fp32, but base is loaded in bf16. Load the base"):
         train(halved, data, recipe, out=tmp_path / "other")
 
 
