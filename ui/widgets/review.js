@@ -38,13 +38,13 @@ function drawCrop(entry) {
 const words = (text) => text.split(/\s+/).filter(Boolean).join(" ");   // as an edited caption is kept
 
 // What was typed stays, and where it began from another caption than there is by now, the person decides.
-function showCaption({ row, seen, caption, other }) {
+function showCaption({ row, seen, sent, caption, other }) {
   const own = words(caption.value) !== words(seen.caption);
   if (!own) {
     seen.caption = row.caption;
     if (document.activeElement !== caption || words(caption.value) !== words(row.caption)) caption.value = row.caption;
   }
-  other.hidden = !own || row.caption === seen.caption;
+  other.hidden = !own || [seen.caption, sent].includes(row.caption);   // what we sent may be back before its answer
   other.querySelector("q").textContent = row.caption || "no caption";
 }
 
