@@ -5,8 +5,9 @@ Rombach et al. 2022, "High-resolution image synthesis with latent diffusion mode
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 ATTENTION = r".*\.attn[12]\.to_(?:q|k|v|out\.0)"
 READS_TEXT = r"unet\..*\.attn2\.to_[kv]"
@@ -33,6 +34,28 @@ _ENDS = {
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
 }
+
+
+BLOCKS = frozenset({"DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"})
+_OTHERWISE = ("class_embed_type", "num_class_embeds", "dual_cross_attention")
+
+
+def usual(config: Mapping[str, Any]) -> bool:
+    """Whether that configuration is of a UNet of the usual blocks, which reads the text and is told of no classes,
+    pictures or hints besides."""
+    blocks = {*config.get("down_block_types", ()), *config.get("up_block_types", ())}
+    return (
+        config.get("_class_name") == "UNet2DConditionModel"
+        and blocks <= BLOCKS
+        and config.get("encoder_hid_dim_type") in (None, "text_proj")
+        and not any(config.get(setting) for setting in _OTHERWISE)
+    )
+
+
+def even(config: Mapping[str, Any]) -> bool:
+    """Whether all levels have as many blocks, which is what names that count them through can be told from."""
+    blocks = config.get("layers_per_block", 2)
+    return isinstance(blocks, int) or len(set(blocks)) == 1
 
 
 @dataclass(frozen=True)

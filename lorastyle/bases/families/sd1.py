@@ -25,12 +25,12 @@ class StableDiffusion1(StableDiffusion):
             # An inpainting UNet also reads a mask; its first layer has more channels than there are latents.
             text = any(name.startswith("cond_stage_model.transformer.") for name in layout.tensors)
             return text and layout.tensors.get(FIRST, ())[1:2] == (4,)
-        unet, vae = layout.configs.get("unet", {}), layout.configs.get("vae", {})
+        denoiser, vae = layout.configs.get("unet", {}), layout.configs.get("vae", {})
         return (
-            unet.get("_class_name") == "UNet2DConditionModel"
-            and unet.get("in_channels", 4) == vae.get("latent_channels", 4)
-            and not unet.get("addition_embed_type")
-            and not unet.get("use_linear_projection")
+            unet.usual(denoiser)
+            and denoiser.get("in_channels", 4) == vae.get("latent_channels", 4)
+            and not denoiser.get("addition_embed_type")
+            and not denoiser.get("use_linear_projection")
             and layout.configs["model_index"].get("text_encoder") == ["transformers", "CLIPTextModel"]
             and "text_encoder_2" not in layout.configs
         )

@@ -61,7 +61,8 @@ class StableDiffusionXL(StableDiffusion):
             return texts and layout.tensors.get(FIRST, ())[1:2] == (4,)
         denoiser, vae = layout.configs.get("unet", {}), layout.configs.get("vae", {})
         return (
-            denoiser.get("_class_name") == "UNet2DConditionModel"
+            unet.usual(denoiser)
+            and unet.even(denoiser)
             and denoiser.get("addition_embed_type") == "text_time"
             and denoiser.get("in_channels", 4) == vae.get("latent_channels", 4)
             and {"text_encoder", "text_encoder_2"} <= layout.configs.keys()

@@ -1,5 +1,6 @@
 """SDXL against its own pipeline, and its names against diffusers' own converters."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,15 @@ def test_a_refiner_is_refused(checkpoint: Path, base: Base) -> None:
     save_file(weights, checkpoint)
     with pytest.raises(Unsupported, match="of no family"):
         load_base(checkpoint)
+
+
+@pytest.mark.parametrize("change", [{"layers_per_block": [1, 2, 2]}, {"num_class_embeds": 10}])
+def test_other_unets_are_not_taken_for_sdxl(base: Base, tmp_path: Path, change: dict[str, object]) -> None:
+    base.pipeline.save_pretrained(tmp_path / "mine")
+    path = tmp_path / "mine" / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(Unsupported, match=r"mine: a StableDiffusionXLPipeline laid out like this is of no family"):
+        load_base(tmp_path / "mine")
 
 
 def test_the_pipeline_loads_from_its_folder(base: Base, tmp_path: Path) -> None:

@@ -260,7 +260,25 @@ def test_pocket_without_its_marker_looks_like_stable_diffusion(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "change", [{"in_channels": 9}, {"addition_embed_type": "text_time"}], ids=["inpainting", "told sizes"]
+    "change",
+    [
+        {"in_channels": 9},
+        {"addition_embed_type": "text_time"},
+        {"num_class_embeds": 10},
+        {"class_embed_type": "timestep"},
+        {"encoder_hid_dim_type": "ip_image_proj"},
+        {"dual_cross_attention": True},
+        {"down_block_types": ["SimpleCrossAttnDownBlock2D", "DownBlock2D"]},
+    ],
+    ids=[
+        "inpainting",
+        "told sizes",
+        "told classes",
+        "told of augmentation",
+        "told pictures",
+        "two texts",
+        "other blocks",
+    ],
 )
 def test_other_unets_are_not_taken_for_stable_diffusion(
     family: Family, tmp_path: Path, change: dict[str, object]
