@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorastyle.adapters.file import Adapter, load
+from lorastyle.adapters.file import Adapter, is_foreign, load
 from lorastyle.adapters.header import FAMILY, published
 from lorastyle.adapters.inject import Injection, by_layer
 from lorastyle.adapters.kinds import Shape, kind as kind_called
@@ -34,7 +34,8 @@ def read_start(path: Path | str, base: Base) -> Adapter:
         Unsupported: it is of a kind that cannot be trained.
     """
     path = Path(path)
-    ours = FAMILY in read_tensors(path)[1]
+    tensors, strings = read_tensors(path)
+    ours = FAMILY in strings and not is_foreign(tensors)  # what we write for other tools has our header too
     adapter = load(path) if ours else import_adapter(path, base.family.name)
     if adapter.family != base.family.name:
         what = f"it was made for a base of the family {adapter.family}, and {base.name} is of {base.family.name}"

@@ -88,9 +88,10 @@ def test_scales_and_averages_too(settings, base, data, open_recipe, trained, tmp
     )
 
 
-def test_adapters_of_other_tools(base, data, open_recipe, trained, tmp_path):
+@pytest.mark.parametrize("metadata", ["none", "minimal"])  # with our header too its layers are named as elsewhere
+def test_adapters_of_other_tools(metadata, base, data, open_recipe, trained, tmp_path):
     foreign = tmp_path / "ink-kohya.safetensors"
-    lorastyle.export_adapter(trained(alpha=2.0), "kohya", foreign, metadata="none", base=base)
+    lorastyle.export_adapter(trained(alpha=2.0), "kohya", foreign, metadata=metadata, base=base)
     named = open_recipe.changed({"trigger": "zorvex"})  # which the file does not tell
     run = train(base, data, named, out=tmp_path / "next", start=foreign, wishes=Save())
     assert_same_changes(at_step_0(run), lorastyle.import_adapter(foreign, base.family.name), base)
