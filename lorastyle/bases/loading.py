@@ -142,6 +142,8 @@ def load_from_checkpoint(layout: Layout, part: str, parts: Sequence[str], pipeli
     model = getattr(loaded, part)
     if not isinstance(model, nn.Module):
         return model
+    if tie := getattr(model, "tie_weights", None):
+        tie()  # a weight that a model of transformers has under two names is stored under one
     missing = sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta)
     if missing:
         raise _incomplete(path, [f"{part}.{name}" for name in missing])

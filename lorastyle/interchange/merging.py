@@ -166,7 +166,8 @@ def _copy_changed(
             held = next((one for one in (name, _without_prefix(name)) if one in begins), None)
             if held is None and not part:
                 what = f"there is no {name} in it, which is adapted"
-                raise BadFile(str(path), what, "use the base that the adapter is for, whole")
+                do = "use a checkpoint with all that the adapter changes, or merge into a diffusers folder of the base"
+                raise BadFile(str(path), what, do)
             if held is not None:
                 tensor = _with_changes(str(path), held, file.get_tensor(held), layers)
                 new.seek(begins[held])

@@ -233,6 +233,19 @@ def test_a_single_file_is_the_same_base(dev: Base, single: Path) -> None:
         assert base.fingerprint(role) == dev.fingerprint(role)
 
 
+def test_a_whole_checkpoint_has_the_words_of_t5_once(dev: Base, single: Path) -> None:
+    weights = checkpoint(dev, stored, "model.diffusion_model.")
+    words = dev.parts["text_encoder_2"].state_dict()
+    held = {name: tensor for name, tensor in words.items() if name != "encoder.embed_tokens.weight"}
+    assert "shared.weight" in held
+    weights |= {f"text_encoders.t5xxl.transformer.{name}": tensor for name, tensor in held.items()}
+    save_file(weights, single)
+    base = load_base(single, device="cpu")
+    assert base.fingerprint("text") == dev.fingerprint("text")
+    prompts = ["a cat"]
+    assert torch.equal(base.encode_prompts(prompts)["prompt"], dev.encode_prompts(prompts)["prompt"])
+
+
 def test_a_single_file_alone_says_what_belongs_beside_it(single: Path) -> None:
     alone = single.rename(single.with_name("alone.safetensors"))
     with pytest.raises(BadFile, match=r"mostly only the transformer\. Put the folder .* at .*alone\.$"):
