@@ -13,7 +13,7 @@ from torch import Tensor
 from lorastyle import files
 from lorastyle.adapters import header as headers
 from lorastyle.adapters.algebra import require_rank, require_strength
-from lorastyle.adapters.file import Adapter, load, whole
+from lorastyle.adapters.file import Adapter, is_foreign, load, whole
 from lorastyle.adapters.kinds import kind as kind_called
 from lorastyle.adapters.tensors import read_tensors
 from lorastyle.bases.base import Base
@@ -71,7 +71,7 @@ def export_adapter(
     Args:
         out: the new file; by default NAME-FORMAT.safetensors beside the old one. dtype: fp32, fp16 or bf16.
         base: the base that it is for; some conversions need its weights.
-        family: of the base, where the adapter's file does not say.
+        family: of the base, where neither `base` is given nor the adapter's file tells.
         rank: convert to a LoRA of this rank first. metadata: how much is told, "none", "minimal" or "full".
         strength: the usual one, for tools that show it.
 
@@ -89,7 +89,7 @@ def export_adapter(
     target = Path(out) if out else path.with_name(f"{path.stem}-{to}.safetensors")
     if target.resolve() == path.resolve():
         raise BadInput("out", "it is the adapter's own file", "choose another name")
-    own = load(path)
+    own = read_adapter(path, family or (base.family.name if base else None))
     of = _family(path, own, family).built(own.factors)
     weights = weights_of(base, own)
     adapter, converted = own, None
@@ -124,6 +124,17 @@ def prove(
     held = safetensors.torch.load(whole(sheet.tensors, strings))
     read = form.read({name: tensor.to(torch.float32) for name, tensor in held.items()}, strings, family)
     return compare(adapter, read, weights)
+
+
+def read_adapter(file: Path | str, family: str | None = None) -> Adapter:
+    """The adapter in a file: with all that ours say of themselves, in the files of other tools what they say.
+
+    Raises BadFile as `load` and `import_adapter` do.
+    """
+    path = Path(file)
+    tensors, strings = read_tensors(path)
+    ours = headers.FAMILY in strings and not is_foreign(tensors)  # what we write for other tools has our header too
+    return load(path) if ours else import_adapter(path, family)
 
 
 def import_adapter(file: Path | str, family: str | None = None) -> Adapter:

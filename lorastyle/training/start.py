@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorastyle.adapters.file import Adapter, is_foreign, load
-from lorastyle.adapters.header import FAMILY, published
+from lorastyle.adapters.file import Adapter
+from lorastyle.adapters.header import published
 from lorastyle.adapters.inject import Injection, by_layer
 from lorastyle.adapters.kinds import Shape, kind as kind_called
-from lorastyle.adapters.tensors import read_tensors
 from lorastyle.bases.base import Base
 from lorastyle.errors import BadInput, Unsupported
-from lorastyle.interchange.exchange import import_adapter
+from lorastyle.interchange.exchange import read_adapter
 from lorastyle.recipe import Recipe
 from lorastyle.settings import OWN
 
@@ -34,9 +33,7 @@ def read_start(path: Path | str, base: Base) -> Adapter:
         Unsupported: it is of a kind that cannot be trained.
     """
     path = Path(path)
-    tensors, strings = read_tensors(path)
-    ours = FAMILY in strings and not is_foreign(tensors)  # what we write for other tools has our header too
-    adapter = load(path) if ours else import_adapter(path, base.family.name)
+    adapter = read_adapter(path, base.family.name)
     if adapter.family != base.family.name:
         what = f"it was made for a base of the family {adapter.family}, and {base.name} is of {base.family.name}"
         raise BadInput(str(path), what, "use the base it was made for")

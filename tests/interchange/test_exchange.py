@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from lorastyle.adapters.file import save
 from lorastyle.bases.base import Base
-from lorastyle.errors import BadInput, Unsupported
+from lorastyle.errors import BadFile, BadInput, Unsupported
 from lorastyle.interchange.exchange import export_adapter, import_adapter
 from lorastyle.interchange.format import Format, formats
 from lorastyle.interchange.inspection import inspect_adapter
@@ -78,3 +78,18 @@ def test_a_bare_flux_file_is_not_taken_for_our_small_one(file_of: Callable, tmp_
     bare = tmp_path / "bare.safetensors"
     save_file(load_file(out), bare)  # without any header
     assert import_adapter(bare).family == "flux1"
+
+
+def test_a_file_without_our_header_is_exported_for_the_family_that_its_names_tell(
+    file_of: Callable, base_of: Callable[[str], Base], tmp_path: Path
+) -> None:
+    bare = tmp_path / "pytorch_lora_weights.safetensors"
+    save_file(load_file(file_of("flux1")[0]), bare)
+    assert import_adapter(export_adapter(bare, "comfyui").path).family == "flux1"
+    save_file(load_file(file_of("sd1")[0]), bare)
+    with pytest.raises(BadFile, match=r"layers are those of several families: .*sd1.*Give the family too"):
+        export_adapter(bare, "kohya")
+    for known in ({"family": "sd1"}, {"base": base_of("sd1")}):
+        kohya = export_adapter(bare, "kohya", tmp_path / "kohya.safetensors", **known).path
+        assert import_adapter(kohya).family == "sd1"
+    assert export_adapter(kohya, "diffusers").proof.worst < 1e-6
