@@ -116,11 +116,16 @@ def test_what_cannot_be_trained_says_so() -> None:
         kind("loha").init(Layer.of("one", nn.Linear(4, 4)), 2, Key(0), "one", {})
 
 
-def test_a_layer_whose_outputs_do_not_fall_into_blocks_is_refused() -> None:
-    with pytest.raises(
-        Unsupported, match=r"one: its 7 outputs do not fall into equal blocks of 2 or more, that many or more. Choose"
-    ):
-        kind("oft").init(Layer.of("one", nn.Linear(4, 7)), 4, Key(0), "one", {})
+@pytest.mark.parametrize(
+    ("outputs", "rank", "what"),
+    [
+        (7, 4, r"blocks of 2 to 4, .*Choose another kind, or targets"),
+        (9, 2, r"blocks of 2 to 2, .*Raise the rank to 3, or targets"),
+    ],
+)
+def test_a_layer_whose_outputs_do_not_fall_into_blocks_is_refused(outputs: int, rank: int, what: str) -> None:
+    with pytest.raises(Unsupported, match=rf"one: its {outputs} outputs do not fall into equal {what}"):
+        kind("oft").init(Layer.of("one", nn.Linear(4, outputs)), rank, Key(0), "one", {})
 
 
 def test_a_quantised_layer_is_refused_by_kinds_that_read_its_weight() -> None:

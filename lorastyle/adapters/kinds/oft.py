@@ -38,8 +38,13 @@ class Oft(Kind):
         """Zero, which turns nothing: the gradient does not vanish there, so there is nothing to draw."""
         shapes = self.shapes(layer.shape, rank, settings)
         if shapes["blocks"][1] < 2:
-            what = f"its {layer.shape.outputs} outputs do not fall into equal blocks of 2 or more, that many or more"
-            raise Unsupported(layer.name, what, "choose another rank, or leave the layer out of the targets")
+            side = layer.shape.outputs
+            fitting = [one for one in range(2, math.isqrt(side) + 1) if side % one == 0]
+            what = (
+                f"its {side} outputs do not fall into equal blocks of 2 to {rank}, as many as each has outputs or more"
+            )
+            other = f"raise the rank to {fitting[0]}" if fitting else "choose another kind"
+            raise Unsupported(layer.name, what, f"{other}, or targets without this layer")
         return {"blocks": torch.zeros(shapes["blocks"])}
 
     def shapes(self, shape: Shape, rank: int, settings: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
