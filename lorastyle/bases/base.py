@@ -196,7 +196,8 @@ class Base:
         The text encoders are trained where the recipe gives them a learning rate. A pattern of the recipe's own
         belongs to every model that has a layer of that name, with or without the model's own name in front.
 
-        Raises BadInput where such a pattern matches no layer.
+        What is thrown away gets none. Raises BadInput where such a pattern matches no layer, or all of them nothing
+        else.
         """
         trained = self.adapted if recipe.text_encoder_learning_rate else self.adapted[:1]
         if isinstance(recipe.targets, str):
@@ -204,13 +205,20 @@ class Base:
             return {part: [self._busy(part, pattern) for pattern in targets[part]] for part in trained}
         patterns: dict[str, list[str]] = {part: [] for part in trained}
         for pattern in recipe.targets:
-            matched = {part: _matched(self.parts[part], part, self._busy(part, pattern)) for part in trained}
+            matched = {part: _matched(self.parts[part], part, pattern) for part in trained}
             if not any(matched.values()):
                 what = f"{pattern!r} matches no layer of {' or '.join(trained)}"
                 raise BadInput("recipe.targets", what, "correct the pattern")
             for part, names in matched.items():
-                patterns[part] += [re.escape(name) for name in names]
+                patterns[part] += [re.escape(name) for name in names if not self.is_idle(f"{part}.{name}")]
+        if not any(patterns.values()):
+            what = "what these layers compute is thrown away by this base, so they could learn nothing"
+            raise BadInput("recipe.targets", what, "choose others")
         return {part: names for part, names in patterns.items() if names}
+
+    def is_idle(self, layer: str) -> bool:
+        """Whether what that layer ("unet.mid_block. ... .to_q") computes is thrown away."""
+        return any(re.fullmatch(pattern, layer) for pattern in self.family.idle(self.parts, self.clip_skip))
 
     def _busy(self, part: str, pattern: str) -> str:
         """The pattern, but for layers whose outputs are thrown away."""

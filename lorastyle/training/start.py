@@ -6,8 +6,10 @@ says nothing, and may not contradict.
 
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +74,20 @@ def continuing(recipe: Recipe, given: Adapter) -> Recipe:
     return recipe.changed({name: fact for name, fact in facts.items() if name not in recipe.model_fields_set})
 
 
-def require_same_layers(injection: Injection, given: Adapter) -> None:
-    """Raise BadInput where the recipe trains other layers than the adapter has."""
+def on_trained_layers(given: Adapter, injection: Injection, base: Base) -> Adapter:
+    """The adapter without the layers whose output the base throws away, which could not learn; a warning tells of them.
+
+    Raises BadInput where the recipe trains other layers than the adapter has.
+    """
+    idle = sorted(layer for layer in given.factors if base.is_idle(layer))
+    if idle:
+        what = f"{len(idle)} layers of the adapter, the first is {idle[0]}, act on nothing in {base.name}: left out"
+        warnings.warn(what, stacklevel=2)
+        factors = {layer: held for layer, held in given.factors.items() if layer not in idle}
+        given = replace(given, factors=factors, alphas={layer: given.alphas[layer] for layer in factors})
     wanted, held = {published(layer) for layer in injection.layers}, {published(layer) for layer in given.factors}
     if wanted == held:
-        return
+        return given
     extra, missing = sorted(wanted - held), sorted(held - wanted)
     first = f"{extra[0]}, which it has not" if extra else f"not {missing[0]}, which it has"
     what = f"they are other layers than those of the adapter to go on from: {first}"

@@ -23,7 +23,7 @@ from lorastyle.training.examples import Examples, encode_captions
 from lorastyle.training.gradients import check_coverage, clip, member_norms
 from lorastyle.training.objective import Conditioning, denoising_losses, held_out_loss, noised, preservation_losses
 from lorastyle.training.optimizers import build_optimizer, learning_rate_share, set_learning_rate
-from lorastyle.training.start import require_same_layers
+from lorastyle.training.start import on_trained_layers
 
 MEMBER = "adapter"  # the stable name by which a solo run's draws are keyed
 
@@ -40,7 +40,7 @@ def stepping(
     injection = inject({part: base.models[part] for part in patterns}, patterns)
     try:
         if given is not None:
-            require_same_layers(injection, given)
+            given = on_trained_layers(given, injection, base)
         yield Stepper(base, examples, recipe, injection, accelerator, given)
     finally:
         injection.eject()

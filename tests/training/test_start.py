@@ -112,6 +112,23 @@ def test_the_text_encoder_goes_on_where_it_learns(base, data, open_recipe, train
         assert all(torch.equal(begun.factors[layer][name], factor) for name, factor in held.items())
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+def test_layers_that_act_on_nothing_are_left_out_and_told(foreign, base, data, open_recipe, trained, tmp_path):
+    """Without the last layer of CLIP, as of SDXL's first encoder in many files of kohya's tools."""
+    first = trained(text_encoder_learning_rate=1e-4)
+    if foreign:
+        first = lorastyle.export_adapter(first, "kohya", tmp_path / "kohya.safetensors", metadata="none").path
+    skipping = open_recipe.changed({"clip_skip": 1, "text_encoder_learning_rate": 1e-4, "trigger": "zorvex"})
+    with pytest.warns(UserWarning, match=r"4 layers of the adapter, .* act on nothing in tiny: left out"):
+        run = train(base, data, skipping, out=tmp_path / "next", start=first, wishes=Save())
+    begun = at_step_0(run)
+    whole = lorastyle.import_adapter(first, base.family.name)
+    idle = whole.factors.keys() - begun.factors.keys()
+    assert {layer.partition(".layers.")[2][:2] for layer in idle} == {"1."}  # the last of two
+    for layer, held in begun.factors.items():
+        assert all(torch.equal(whole.factors[layer][name], factor) for name, factor in held.items())
+
+
 def test_a_recipe_that_contradicts_the_adapter_is_refused(base, data, open_recipe, trained, tmp_path):
     first = trained()
     for number, (settings, message) in enumerate(
